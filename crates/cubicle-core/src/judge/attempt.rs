@@ -1,0 +1,122 @@
+//! One attempt against its control.
+
+use super::{Finding, observed, printable};
+use crate::attempt::{Action, Attempt, Observation, Outcome, Phase, Proof};
+use crate::guarantee::Guarantee;
+use crate::report::{Evidence, Verdict};
+
+/// How much faster than the deadline a control must be for a time-out to count.
+const MARGIN: u64 = 50;
+
+pub(super) fn finding(guarantee: &Guarantee, attempt: &Attempt, proof: &Proof) -> Finding {
+    let label = attempt.id.split_once('/').map_or(attempt.id.as_str(), |(_, label)| label);
+    let (Some(before), Some(tenant), Some(after)) = (
+        observed(&proof.control_before, attempt),
+        observed(&proof.tenant, attempt),
+        observed(&proof.control_after, attempt),
+    ) else {
+        let reason = format!("{label}: an observation is missing, or there is more than one");
+        return Finding { verdict: Verdict::Unproven, reason, evidence: None };
+    };
+    let (verdict, reason) = decide(label, attempt, proof, before, tenant, after);
+    Finding { verdict, reason, evidence: Some(evidence(guarantee, label, proof, before, tenant, after)) }
+}
+
+fn decide(
+    label: &str,
+    attempt: &Attempt,
+    proof: &Proof,
+    before: &Observation,
+    tenant: &Observation,
+    after: &Observation,
+) -> (Verdict, String) {
+    let said = printable(&tenant.detail);
+    let controls = (before.outcome, after.outcome);
+    match (tenant.outcome, controls) {
+        (Outcome::Succeeded, _) => (Verdict::Breached, format!("{label} worked: {said}")),
+        (Outcome::Failed, _) => (Verdict::Unproven, format!("{label} could not be tried: {said}")),
+        (Outcome::Denied | Outcome::Missing, (Outcome::Missing, Outcome::Missing)) => {
+            (Verdict::Absent, format!("{label}: nothing stands there on this machine: {}", printable(&before.detail)))
+        }
+        (Outcome::Missing, _) => {
+            (Verdict::Unproven, format!("{label} is missing inside, but not for the control: {said}"))
+        }
+        (Outcome::Denied, (Outcome::Succeeded, Outcome::Succeeded)) => {
+            match too_slow(attempt, proof, before, tenant, after) {
+                Some(reason) => (Verdict::Unproven, format!("{label}: {reason}")),
+                None => (Verdict::Held, String::new()),
+            }
+        }
+        (Outcome::Denied, _) => {
+            let (when, control) =
+                if before.outcome == Outcome::Succeeded { ("after", after) } else { ("before", before) };
+            let outcome = words(control.outcome);
+            (Verdict::Unproven, format!("{label}: the control {when} {outcome}: {}", printable(&control.detail)))
+        }
+    }
+}
+
+/// A dial that ran into its deadline says something only when the control was much faster.
+fn too_slow(
+    attempt: &Attempt,
+    proof: &Proof,
+    before: &Observation,
+    tenant: &Observation,
+    after: &Observation,
+) -> Option<String> {
+    let dialled =
+        matches!(attempt.action, Action::TcpConnect { .. } | Action::TcpWindow { .. } | Action::UdpExchange { .. });
+    let deadline = proof.plan.dial_deadline_ms.saturating_mul(1000);
+    let slowest = before.duration_us.max(after.duration_us);
+    (dialled && tenant.duration_us >= deadline && slowest.saturating_mul(MARGIN) > deadline)
+        .then(|| format!("no answer within {deadline} us, and the control took {slowest} us itself"))
+}
+
+fn words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Denied => "was stopped as well",
+        Outcome::Missing => "found nothing there",
+        Outcome::Failed => "could not try",
+    }
+}
+
+fn evidence(
+    guarantee: &Guarantee,
+    label: &str,
+    proof: &Proof,
+    before: &Observation,
+    tenant: &Observation,
+    after: &Observation,
+) -> Evidence {
+    let said = |one: &Observation| format!("{}: {}", name(one.outcome), printable(&one.detail));
+    Evidence {
+        attempt: label.to_owned(),
+        from: from(proof.plan.phase).to_owned(),
+        control: guarantee.positive_control.to_owned(),
+        control_outcome: if (before.outcome, &before.detail) == (after.outcome, &after.detail) {
+            format!("before and after {}", said(before))
+        } else {
+            format!("before {}; after {}", said(before), said(after))
+        },
+        outcome: said(tenant),
+        at: tenant.at,
+        duration_us: tenant.duration_us,
+    }
+}
+
+pub(super) fn from(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Gate => "the workspace's first process, before user code",
+        Phase::Later => "a process in the workspace's namespaces, beside user code",
+    }
+}
+
+pub(super) fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Denied => "denied",
+        Outcome::Missing => "missing",
+        Outcome::Failed => "failed",
+    }
+}

@@ -1,0 +1,123 @@
+//! The report of one workspace: every verdict with its evidence.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::guarantee::{Layer, Place};
+use crate::level::{EngineKind, Level};
+use crate::name::{TemplateName, WorkspaceId};
+
+/// What is known about one guarantee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It was tried, it failed, and the control shows that it could have succeeded.
+    Held,
+    /// It was tried and it succeeded.
+    Breached,
+    /// It could not be decided; the reason says why.
+    Unproven,
+    /// Nothing stands on the other side here: even the reference cannot reach it.
+    Absent,
+    /// The level does not promise it.
+    NotClaimed,
+}
+
+/// One attempt and its control.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was tried.
+    pub attempt: String,
+    /// From where.
+    pub from: String,
+    /// What the control was.
+    pub control: String,
+    /// What the control answered.
+    pub control_outcome: String,
+    /// What the attempt answered.
+    pub outcome: String,
+    /// When.
+    pub at: Timestamp,
+    /// How long the attempt took, in microseconds.
+    pub duration_us: u64,
+}
+
+/// One guarantee in a report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuaranteeReport {
+    /// The readable id.
+    pub id: String,
+    /// The research id.
+    pub alias: String,
+    /// The layer.
+    pub layer: Layer,
+    /// The place.
+    pub place: Place,
+    /// "A workspace cannot ..."
+    pub sentence: String,
+    /// What makes it so.
+    pub mechanism: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// Every attempt.
+    pub evidence: Vec<Evidence>,
+    /// Sources.
+    pub references: Vec<String>,
+}
+
+/// How many guarantees have which verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Held.
+    pub held: usize,
+    /// Breached.
+    pub breached: usize,
+    /// Unproven.
+    pub unproven: usize,
+    /// Absent.
+    pub absent: usize,
+    /// Not claimed.
+    pub not_claimed: usize,
+}
+
+/// All verdicts of one workspace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The workspace.
+    pub workspace: WorkspaceId,
+    /// The engine.
+    pub engine: EngineKind,
+    /// The level that was promised.
+    pub level: Level,
+    /// The template.
+    pub template: TemplateName,
+    /// When proving began.
+    pub started_at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// The counts.
+    pub summary: Summary,
+    /// Every guarantee of the catalogue that exists on this engine.
+    pub guarantees: Vec<GuaranteeReport>,
+}
+
+impl Summary {
+    /// Counts verdicts.
+    pub fn of(guarantees: &[GuaranteeReport]) -> Self {
+        let count = |verdict| guarantees.iter().filter(|guarantee| guarantee.verdict == verdict).count();
+        Self {
+            held: count(Verdict::Held),
+            breached: count(Verdict::Breached),
+            unproven: count(Verdict::Unproven),
+            absent: count(Verdict::Absent),
+            not_claimed: count(Verdict::NotClaimed),
+        }
+    }
+
+    /// Whether a workspace with these verdicts may be opened: nothing breached, nothing unproven.
+    pub fn opens(&self) -> bool {
+        self.breached == 0 && self.unproven == 0
+    }
+}

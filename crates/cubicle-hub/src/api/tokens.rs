@@ -1,0 +1,151 @@
+//! One's own API tokens.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use cubicle_core::problem::{Problem, ProblemKind};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::path::HttpMethod;
+
+use super::Authenticated;
+use super::document::{Answer, Doc, Documented};
+use super::input::{Input, Segment};
+use crate::hub::{Caller, Hub};
+use crate::problem::ApiProblem;
+use crate::secret::{self, Digest, Purpose};
+use crate::store::{Account, ApiToken, Scope};
+
+/// The longest life of a token, in days.
+const MOST_DAYS: u16 = 366;
+
+pub(super) fn routes(documented: Documented) -> Documented {
+    documented
+        .route(
+            HttpMethod::Get,
+            "/tokens",
+            list,
+            Doc {
+                id: "list_tokens",
+                summary: "Your API tokens, without their secrets.",
+                answer: (200, Answer::List("Token")),
+                ..Doc::NONE
+            },
+        )
+        .route(
+            HttpMethod::Post,
+            "/tokens",
+            add,
+            Doc {
+                id: "add_token",
+                summary: "Makes an API token; its secret is shown this once. Only with a session, never with a token.",
+                input: Some("NewToken"),
+                answer: (201, Answer::Json("Token")),
+                ..Doc::NONE
+            },
+        )
+        .route(
+            HttpMethod::Delete,
+            "/tokens/{id}",
+            delete,
+            Doc { id: "delete_token", summary: "Ends an API token at once.", ..Doc::NONE },
+        )
+}
+
+fn own(caller: Caller) -> Result<Account, Problem> {
+    match caller {
+        Caller::Account(account) => Ok(account),
+        Caller::Root => Err(Problem::bad_input("root has no tokens", "use the socket, or sign in as a user")),
+    }
+}
+
+async fn list(
+    State(hub): State<Arc<Hub>>,
+    Authenticated { caller, .. }: Authenticated,
+) -> Result<Json<Vec<ApiToken>>, ApiProblem> {
+    Ok(Json(hub.store.tokens(own(caller)?.id).await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewToken {
+    name: String,
+    scope: Scope,
+    #[serde(default = "thirty")]
+    days: u16,
+}
+
+fn thirty() -> u16 {
+    30
+}
+
+#[derive(Debug, Serialize)]
+struct Made {
+    #[serde(flatten)]
+    token: ApiToken,
+    secret: String,
+}
+
+async fn add(
+    State(hub): State<Arc<Hub>>,
+    Authenticated { caller, session }: Authenticated,
+    Input(input): Input<NewToken>,
+) -> Result<Response, ApiProblem> {
+    if session.is_none() {
+        return Err(ApiProblem::from(Problem::new(
+            ProblemKind::NotAllowed,
+            "a token cannot make tokens",
+            "sign in on the hub's page and make it there",
+        )));
+    }
+    let (token, secret) = make(&hub, &own(caller)?, &input.name, input.scope, input.days).await?;
+    Ok((StatusCode::CREATED, Json(Made { token, secret: secret.expose_secret().to_owned() })).into_response())
+}
+
+/// Makes a token for an account.
+pub(crate) async fn make(
+    hub: &Hub,
+    account: &Account,
+    name: &str,
+    scope: Scope,
+    days: u16,
+) -> Result<(ApiToken, SecretString), Problem> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > 64 || name.chars().any(char::is_control) {
+        return Err(Problem::bad_input(
+            "a token's name is empty, longer than 64 characters or not plain text",
+            "say what it is for",
+        ));
+    }
+    if !(1..=MOST_DAYS).contains(&days) {
+        return Err(Problem::bad_input(format!("a token lives {days} days; the rule is 1 to {MOST_DAYS}"), "use 30"));
+    }
+    let secret = SecretString::from(format!("cubicle_{}", secret::generate().expose_secret()));
+    let digest = Digest::of(Purpose::Token, secret.expose_secret());
+    let now = Timestamp::now();
+    let token = ApiToken {
+        // Names the token, opens nothing: the beginning of its digest.
+        id: digest.text().chars().take(16).collect(),
+        name: name.to_owned(),
+        scope,
+        created_at: now,
+        expires_at: now.saturating_add(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MAX),
+    };
+    hub.store.add_token(digest, account.id.clone(), token.clone()).await?;
+    Ok((token, secret))
+}
+
+async fn delete(
+    State(hub): State<Arc<Hub>>,
+    Authenticated { caller, .. }: Authenticated,
+    Segment(id): Segment,
+) -> Result<StatusCode, ApiProblem> {
+    if hub.store.delete_token(own(caller)?.id, id).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(ApiProblem::from(Problem::not_found("there is no such token", "list them with GET /api/v1/tokens")))
+}

@@ -1,0 +1,77 @@
+//! What the hub is told when it starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The hub's configuration.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Where `hub.db` is kept; must exist and belong to the hub's own user.
+    pub data_directory: PathBuf,
+    /// The address under which browsers reach the hub (`CUBICLE_URL`), for example
+    /// `https://hub.example.org`. Without it: `http://localhost:PORT`, any port, so that
+    /// `ssh -L` works.
+    pub public_url: Option<String>,
+    /// The domain of which every workspace is a subdomain; the host of `public_url` when absent.
+    pub workspace_domain: Option<String>,
+    /// The certificate for the hub and all workspaces; plain http on a loopback address without.
+    pub tls: Option<TlsFiles>,
+    /// Bounds on time.
+    pub timing: Timing,
+}
+
+impl HubConfig {
+    /// The defaults of one machine: plain http on a loopback address.
+    pub fn new(data_directory: impl Into<PathBuf>) -> Self {
+        Self {
+            data_directory: data_directory.into(),
+            public_url: None,
+            workspace_domain: None,
+            tls: None,
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, leaf first; must be valid for the hub's host and `*.` the workspace domain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Bounds on time.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How long a notebook may take from the whole request to the head of its answer.
+    pub answer_head: Duration,
+    /// How long a client may take to send a request's head, and how long it may keep an idle
+    /// connection.
+    pub request_head: Duration,
+    /// How long a session lives.
+    pub session: Duration,
+    /// How long a ticket for a workspace's origin may be redeemed.
+    pub ticket: Duration,
+    /// How long a sign-in link may be used.
+    pub link: Duration,
+    /// How often the hub asks notebooks whether a kernel is busy.
+    pub busy_poll: Duration,
+    /// How often at most one workspace's activity is reported to the engine.
+    pub activity_report: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            answer_head: Duration::from_secs(120),
+            request_head: Duration::from_secs(30),
+            session: Duration::from_secs(7 * 24 * 3600),
+            ticket: Duration::from_secs(30),
+            link: Duration::from_secs(30 * 60),
+            busy_poll: Duration::from_secs(60),
+            activity_report: Duration::from_secs(30),
+        }
+    }
+}

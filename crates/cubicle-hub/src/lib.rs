@@ -1,0 +1,29 @@
+//! The front door: sign-in, sessions, the REST API, the web pages, and the proxy to workspaces.
+//!
+//! The hub faces users and parses what hostile notebooks answer, so it holds no power of its
+//! own: everything that touches a workspace goes through [`cubicle_core::engine::Engine`].
+#![forbid(unsafe_code)]
+
+mod activity;
+mod api;
+mod config;
+mod cookies;
+mod crowd;
+mod fetch;
+mod hub;
+mod limit;
+mod liveness;
+mod meter;
+mod origin;
+pub mod pages;
+mod password;
+mod problem;
+mod proxy;
+mod routes;
+mod secret;
+mod server;
+mod store;
+mod tls;
+
+pub use config::{HubConfig, Timing, TlsFiles};
+pub use server::serve;

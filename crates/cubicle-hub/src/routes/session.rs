@@ -1,0 +1,180 @@
+//! Signing in and out.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cubicle_core::name::{UserId, UserName};
+use cubicle_core::problem::{Problem, ProblemKind};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+use super::visitor::{NoFields, Posted, Visitor};
+use super::{see_other, shown};
+use crate::cookies;
+use crate::hub::{Hub, from_now};
+use crate::origin::safe_next;
+use crate::pages;
+use crate::secret::{self, Digest, Purpose};
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    next: String,
+    #[serde(default)]
+    token: String,
+}
+
+/// The sign-in form.
+pub(super) async fn show(visitor: Visitor, Query(wanted): Query<Wanted>) -> Response {
+    let next = safe_next(Some(&wanted.next));
+    if visitor.session.is_some() {
+        return see_other(&next);
+    }
+    form(&visitor, StatusCode::OK, String::new(), next, None)
+}
+
+fn form(visitor: &Visitor, status: StatusCode, name: String, next: String, problem: Option<Problem>) -> Response {
+    let view = pages::sign_in::View { frame: visitor.frame(None), name, next, problem };
+    visitor.answer(shown(status, pages::sign_in::render(&view)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Credentials {
+    name: String,
+    password: SecretString,
+    #[serde(default)]
+    next: String,
+}
+
+/// Checks name and password.
+pub(super) async fn sign_in(
+    State(hub): State<Arc<Hub>>,
+    visitor: Visitor,
+    Posted(given): Posted<Credentials>,
+) -> Response {
+    let next = safe_next(Some(&given.next));
+    match check(&hub, &visitor, &given.name, given.password).await {
+        Ok(account) => {
+            tracing::info!(user = %account, address = %visitor.address, "signed in by password");
+            begin(&hub, visitor, account, &next).await
+        }
+        Err(problem) => {
+            // Not the name: people type passwords into that field.
+            tracing::info!(address = %visitor.address, why = %problem, "a sign-in failed");
+            let status = match problem.kind {
+                ProblemKind::Exhausted => StatusCode::TOO_MANY_REQUESTS,
+                ProblemKind::NotAllowed => StatusCode::UNAUTHORIZED,
+                kind => crate::problem::status(kind),
+            };
+            let name = given.name.chars().take(64).collect();
+            form(&visitor, status, name, next, Some(problem))
+        }
+    }
+}
+
+async fn check(hub: &Hub, visitor: &Visitor, name: &str, password: SecretString) -> Result<UserId, Problem> {
+    let wrong = || {
+        Problem::new(
+            ProblemKind::NotAllowed,
+            "name and password do not match",
+            "try again, or ask an administrator for a sign-in link",
+        )
+    };
+    let parsed: Option<UserName> = name.parse().ok();
+    // A name that cannot exist counts towards the address and takes its time like any other.
+    let key = parsed.as_ref().map(UserName::key).unwrap_or_default();
+    hub.limits.attempt(&key, visitor.address)?;
+    let found = match parsed {
+        Some(name) => hub.store.account_with_password(name).await?,
+        None => None,
+    };
+    let hash = found.as_ref().and_then(|(account, hash)| if account.disabled { None } else { hash.clone() });
+    if !hub.passwords.check(hash, password).await? {
+        return Err(wrong());
+    }
+    let (account, _) = found.ok_or_else(wrong)?;
+    hub.limits.succeeded(&key, visitor.address);
+    Ok(account.id)
+}
+
+/// Begins a new session and ends the one that this browser had.
+async fn begin(hub: &Hub, visitor: Visitor, account: UserId, next: &str) -> Response {
+    let cookie = secret::generate();
+    let digest = Digest::of(Purpose::Session, cookie.expose_secret());
+    if let Err(problem) = hub.store.begin_session(digest, account, from_now(hub.timing.session)).await {
+        return visitor.refuse(problem).into_response();
+    }
+    if let Some(old) = &visitor.session {
+        if let Err(problem) = hub.store.end_session(old.digest).await {
+            return visitor.refuse(problem).into_response();
+        }
+        hub.liveness.end(&old.digest);
+    }
+    let mut response = see_other(next);
+    let seconds = i64::try_from(hub.timing.session.as_secs()).unwrap_or(i64::MAX);
+    let secure = hub.origins.secure();
+    let set = [
+        cookies::write_for(cookies::SESSION, cookie.expose_secret(), secure, seconds),
+        cookies::write_for(cookies::VISITOR, "", secure, 0),
+    ];
+    for cookie in set.into_iter().flatten() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// What a one-time link leads to: a button, because previews of links follow them too.
+pub(super) async fn show_link(State(hub): State<Arc<Hub>>, visitor: Visitor, Query(wanted): Query<Wanted>) -> Response {
+    match hub.store.peek_link(Digest::of(Purpose::Link, &wanted.token)).await {
+        Ok(Some(account)) => {
+            // The page before signing in, also for who is signed in as somebody else.
+            let frame = pages::Frame { viewer: None, ..visitor.frame(None) };
+            let next = safe_next(Some(&wanted.next));
+            let view = pages::sign_in_link::View { frame, name: account.name, token: wanted.token, next };
+            visitor.answer(shown(StatusCode::OK, pages::sign_in_link::render(&view)))
+        }
+        Ok(None) => visitor.refuse_with(StatusCode::NOT_FOUND, used_up()).into_response(),
+        Err(problem) => visitor.refuse(problem).into_response(),
+    }
+}
+
+fn used_up() -> Problem {
+    Problem::not_found("this sign-in link was used or is too old", "ask an administrator for a new one")
+}
+
+/// Uses the link up and signs in.
+pub(super) async fn use_link(
+    State(hub): State<Arc<Hub>>,
+    visitor: Visitor,
+    Posted(wanted): Posted<Wanted>,
+) -> Response {
+    match hub.store.use_link(Digest::of(Purpose::Link, &wanted.token)).await {
+        Ok(Some(account)) => {
+            tracing::info!(user = %account, address = %visitor.address, "signed in by link");
+            begin(&hub, visitor, account, &safe_next(Some(&wanted.next))).await
+        }
+        Ok(None) => visitor.refuse_with(StatusCode::NOT_FOUND, used_up()).into_response(),
+        Err(problem) => visitor.refuse(problem).into_response(),
+    }
+}
+
+/// Ends the session and everything that is open because of it.
+pub(super) async fn sign_out(
+    State(hub): State<Arc<Hub>>,
+    visitor: Visitor,
+    Posted(NoFields {}): Posted<NoFields>,
+) -> Response {
+    if let Some(session) = &visitor.session {
+        if let Err(problem) = hub.store.end_session(session.digest).await {
+            return visitor.refuse(problem).into_response();
+        }
+        hub.liveness.end(&session.digest);
+    }
+    let mut response = see_other("/sign-in");
+    if let Some(cookie) = cookies::write_for(cookies::SESSION, "", hub.origins.secure(), 0) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}

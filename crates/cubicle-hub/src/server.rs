@@ -1,0 +1,232 @@
+//! Listening: one TCP listener for browsers, one Unix socket for the machine's administrator.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use cubicle_core::engine::Engine;
+use cubicle_core::problem::{Problem, ProblemKind};
+use futures::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+use crate::config::HubConfig;
+use crate::crowd::Crowd;
+use crate::hub::{Caller, Hub};
+use crate::origin::Place;
+use crate::proxy::{self, Visit};
+use crate::{api, problem, routes, tls};
+
+/// How many connections are open at once, and how many of them from one address other than this
+/// machine's own, behind which everybody may be.
+const MOST_CONNECTIONS: usize = 4096;
+const MOST_PER_ADDRESS: usize = 256;
+/// The largest head of a request, in bytes, and the most header lines in it.
+const MOST_HEAD: usize = 64 << 10;
+const MOST_HEADERS: usize = 100;
+
+/// Serves until the future is dropped. Dropping it closes everything.
+///
+/// `listener` is for browsers; `admin` is a Unix socket on which only root is answered (by
+/// `SO_PEERCRED`), with the same API and no cookies.
+///
+/// # Errors
+/// When the configuration contradicts itself, the database cannot be opened, or a listener breaks.
+pub async fn serve(
+    config: HubConfig,
+    engine: Arc<dyn Engine>,
+    listener: std::net::TcpListener,
+    admin: StdUnixListener,
+) -> Result<(), Problem> {
+    let broken = |error: std::io::Error| Problem::engine(format!("the hub's listener: {error}"), "start the hub again");
+    let address = listener.local_addr().map_err(broken)?;
+    let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let hub = Arc::new(Hub::new(&config, engine, address)?);
+    listener.set_nonblocking(true).map_err(broken)?;
+    admin.set_nonblocking(true).map_err(broken)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(broken)?;
+    let admin = tokio::net::UnixListener::from_std(admin).map_err(broken)?;
+    tracing::info!(%address, origin = %hub.origins.hub(None), "the hub listens");
+    tokio::select! {
+        () = browsers(Arc::clone(&hub), listener, acceptor) => {}
+        () = administrators(Arc::clone(&hub), admin) => {}
+        () = hub.keep_house() => {}
+    }
+    Ok(())
+}
+
+async fn browsers(hub: Arc<Hub>, listener: tokio::net::TcpListener, acceptor: Option<tokio_rustls::TlsAcceptor>) {
+    let router = routes::router(Arc::clone(&hub));
+    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let crowd = Crowd::new(MOST_PER_ADDRESS);
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: wait for some to come back.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Some(guest) = crowd.enter(peer.ip()) else {
+            tracing::debug!(%peer, "too many connections from one address");
+            continue;
+        };
+        let (hub, router, acceptor) = (Arc::clone(&hub), router.clone(), acceptor.clone());
+        connections.spawn(async move {
+            let _held = (permit, guest);
+            let _ = stream.set_nodelay(true);
+            let patience = hub.timing.request_head;
+            let answer = move |request| dispatch(Arc::clone(&hub), router.clone(), peer, request);
+            match acceptor {
+                None => connection(stream, patience, answer).await,
+                Some(acceptor) => match tokio::time::timeout(patience, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => connection(stream, patience, answer).await,
+                    _ => tracing::debug!(%peer, "a TLS handshake failed"),
+                },
+            }
+        });
+    }
+}
+
+async fn administrators(hub: Arc<Hub>, listener: tokio::net::UnixListener) {
+    let router = api::router(Arc::clone(&hub)).fallback(api::no_such_route);
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the administrator's socket was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+        let (router, patience) = (router.clone(), hub.timing.request_head);
+        connections.spawn(async move {
+            let answer = move |mut request: Request<Incoming>| {
+                let router = router.clone();
+                async move {
+                    if !root {
+                        return problem::json(
+                            StatusCode::FORBIDDEN,
+                            &Problem::new(ProblemKind::NotAllowed, "only root is answered on this socket", "use sudo"),
+                        );
+                    }
+                    request.extensions_mut().insert(Caller::Root);
+                    routed(router, request).await
+                }
+            };
+            connection(stream, patience, answer).await;
+        });
+    }
+}
+
+/// Serves one connection. `patience` bounds the time for a request's head, which is also how
+/// long an idle connection is kept.
+async fn connection<S, A, F>(stream: S, patience: Duration, answer: A)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send,
+{
+    let service = service_fn(move |request| {
+        let answer = answer.clone();
+        async move {
+            let caught = AssertUnwindSafe(answer(request)).catch_unwind().await;
+            Ok::<_, std::convert::Infallible>(caught.unwrap_or_else(|_| {
+                tracing::error!("a handler panicked");
+                problem::json(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &Problem::engine("the hub failed on this request", "this is a bug; please report it"),
+                )
+            }))
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(MOST_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+async fn routed(router: Router, request: Request<Incoming>) -> Response<Body> {
+    match router.oneshot(request.map(Body::new)).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The client's address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client(pub(crate) IpAddr);
+
+/// The `Host` that the client used, checked to be the hub's.
+#[derive(Debug, Clone)]
+pub(crate) struct Host(pub(crate) String);
+
+/// Decides by the host who answers: the hub or a workspace.
+async fn dispatch(hub: Arc<Hub>, router: Router, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Body> {
+    let probe = matches!(request.uri().path(), "/healthz" | "/readyz");
+    let place = host(&request).and_then(|host| Some((hub.origins.place(&host)?, host)));
+    match place {
+        Some((Place::Workspace(workspace), host)) => {
+            let visit = Visit { workspace, host, client: peer.ip() };
+            proxy::serve(hub, visit, request.map(Body::new)).await
+        }
+        Some((Place::Hub, host)) => {
+            request.extensions_mut().insert(Client(peer.ip()));
+            request.extensions_mut().insert(Host(host));
+            routed(router, request).await
+        }
+        // Whoever watches over the hub's health may know it by address only.
+        None if probe => {
+            request.extensions_mut().insert(Client(peer.ip()));
+            request.extensions_mut().insert(Host("localhost".to_owned()));
+            routed(router, request).await
+        }
+        None => problem::json(
+            StatusCode::MISDIRECTED_REQUEST,
+            &Problem::bad_input(
+                "the Host of this request is neither the hub nor a workspace",
+                "use the address that the hub printed when it started, or set CUBICLE_URL",
+            ),
+        ),
+    }
+}
+
+/// The one host that a request names. A request that names two is nobody's (RFC 9112, 3.2).
+fn host(request: &Request<Incoming>) -> Option<String> {
+    let given = |headers: &HeaderMap| {
+        let mut values = headers.get_all(header::HOST).iter();
+        let first = values.next()?.to_str().ok()?.to_owned();
+        values.next().is_none().then_some(first)
+    };
+    let host = given(request.headers())?;
+    match request.uri().authority() {
+        Some(authority) if !authority.as_str().eq_ignore_ascii_case(&host) => None,
+        _ => Some(host),
+    }
+}

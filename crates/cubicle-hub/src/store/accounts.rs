@@ -1,0 +1,168 @@
+//! Accounts: who may sign in.
+
+use cubicle_core::name::{UserId, UserName};
+use cubicle_core::problem::Problem;
+use cubicle_core::workspace::Owner;
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, Row};
+
+use super::{Store, StoreError, timestamp, unreadable};
+
+/// One person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// What volumes and ownership hang on.
+    pub(crate) id: UserId,
+    /// What the person signs in with.
+    pub(crate) name: UserName,
+    /// May see everything and manage accounts.
+    pub(crate) admin: bool,
+    /// May not sign in.
+    pub(crate) disabled: bool,
+    /// Whether there is a password.
+    pub(crate) has_password: bool,
+    /// For templates that are restricted.
+    pub(crate) groups: Vec<String>,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+}
+
+impl Account {
+    /// The account as the owner of workspaces.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { id: self.id.clone(), name: self.name.clone() }
+    }
+
+    /// The columns that [`Account::from_row`] reads, in its order, of a table named `accounts`.
+    pub(super) const COLUMNS: &str = "accounts.id, accounts.name, accounts.admin, accounts.disabled, \
+         accounts.password IS NOT NULL, accounts.groups, accounts.created_at";
+
+    /// Reads [`Account::COLUMNS`], which must be the first columns of the row.
+    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let id: String = row.get(0)?;
+        let name: String = row.get(1)?;
+        let groups: String = row.get(5)?;
+        Ok(Self {
+            id: id.parse().map_err(|problem: Problem| unreadable(&problem.what))?,
+            name: name.parse().map_err(|problem: Problem| unreadable(&problem.what))?,
+            admin: row.get(2)?,
+            disabled: row.get(3)?,
+            has_password: row.get(4)?,
+            groups: serde_json::from_str(&groups).map_err(|error| unreadable(&error.to_string()))?,
+            created_at: timestamp(row.get(6)?)?,
+        })
+    }
+}
+
+fn unknown(name: &str) -> Problem {
+    let shown: String = name.chars().take(40).flat_map(char::escape_default).collect();
+    Problem::not_found(format!("there is no user \"{shown}\""), "list the users with `cubicle user list`")
+}
+
+impl Store {
+    /// Makes an account without a password. Refused when a name with the same key exists.
+    pub(crate) async fn add_account(
+        &self,
+        name: UserName,
+        admin: bool,
+        groups: Vec<String>,
+    ) -> Result<Account, Problem> {
+        self.write(move |transaction| {
+            let taken: Option<String> = transaction
+                .query_row("SELECT name FROM accounts WHERE key = ?1", [name.key()], |row| row.get(0))
+                .optional()?;
+            if let Some(taken) = taken {
+                return Err(StoreError::Refused(Problem::conflict(
+                    format!(
+                        "user name \"{name}\" is taken by \"{taken}\"; names that differ only in case or form are one"
+                    ),
+                    "choose another name",
+                )));
+            }
+            let account = Account {
+                id: UserId::from_random(rand::random()),
+                name,
+                admin,
+                disabled: false,
+                has_password: false,
+                groups,
+                created_at: timestamp(Timestamp::now().as_millisecond())?,
+            };
+            let groups = serde_json::to_string(&account.groups).map_err(|error| unreadable(&error.to_string()))?;
+            transaction.execute(
+                "INSERT INTO accounts (id, name, key, admin, groups, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                (
+                    account.id.as_str(),
+                    account.name.as_str(),
+                    account.name.key(),
+                    admin,
+                    groups,
+                    account.created_at.as_millisecond(),
+                ),
+            )?;
+            Ok(account)
+        })
+        .await
+    }
+
+    /// All accounts, by name.
+    pub(crate) async fn accounts(&self) -> Result<Vec<Account>, Problem> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached(&format!("SELECT {} FROM accounts ORDER BY key", Account::COLUMNS))?;
+            let accounts = statement.query_map([], Account::from_row)?.collect::<Result<_, _>>()?;
+            Ok(accounts)
+        })
+        .await
+    }
+
+    /// The account whose name has the same key.
+    pub(crate) async fn account(&self, name: &str) -> Result<Account, Problem> {
+        let Ok(parsed) = name.parse::<UserName>() else { return Err(unknown(name)) };
+        let found = self
+            .read(move |connection| {
+                let query = format!("SELECT {} FROM accounts WHERE key = ?1", Account::COLUMNS);
+                Ok(connection.query_row(&query, [parsed.key()], Account::from_row).optional()?)
+            })
+            .await?;
+        found.ok_or_else(|| unknown(name))
+    }
+
+    /// The account and its password's hash, for signing in; nothing when there is no such account.
+    pub(crate) async fn account_with_password(
+        &self,
+        name: UserName,
+    ) -> Result<Option<(Account, Option<String>)>, Problem> {
+        self.read(move |connection| {
+            let query = format!("SELECT {}, accounts.password FROM accounts WHERE key = ?1", Account::COLUMNS);
+            Ok(connection
+                .query_row(&query, [name.key()], |row| Ok((Account::from_row(row)?, row.get(7)?)))
+                .optional()?)
+        })
+        .await
+    }
+
+    /// Sets the hash of a password, in PHC form.
+    pub(crate) async fn set_password(&self, id: UserId, hash: String) -> Result<(), Problem> {
+        self.write(move |transaction| {
+            transaction.execute("UPDATE accounts SET password = ?2 WHERE id = ?1", (id.as_str(), hash))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Disables or enables an account. Disabling ends every session, link and token of it; the
+    /// digests of the ended sessions come back, so that their open connections can be closed.
+    pub(crate) async fn set_disabled(&self, id: UserId, disabled: bool) -> Result<Vec<crate::secret::Digest>, Problem> {
+        self.write(move |transaction| {
+            transaction.execute("UPDATE accounts SET disabled = ?2 WHERE id = ?1", (id.as_str(), disabled))?;
+            if !disabled {
+                return Ok(Vec::new());
+            }
+            transaction.execute("DELETE FROM links WHERE account = ?1", [id.as_str()])?;
+            transaction.execute("DELETE FROM tokens WHERE account = ?1", [id.as_str()])?;
+            super::sessions::end_sessions(transaction, &id, None)
+        })
+        .await
+    }
+}

@@ -1,0 +1,139 @@
+//! The hub with a name and a certificate of its own.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use cubicle_hub::TlsFiles;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::site::Site;
+
+const HUB: &str = "hub.example.org";
+const DOMAIN: &str = "desks.example.org";
+
+struct Secure {
+    site: Site,
+    connector: tokio_rustls::TlsConnector,
+    _files: tempfile::TempDir,
+}
+
+async fn secure() -> Secure {
+    let files = tempfile::tempdir().expect("a directory");
+    let made = rcgen::generate_simple_self_signed([HUB.to_owned(), format!("*.{DOMAIN}")]).expect("a certificate");
+    let (certificate, key) = (files.path().join("chain.pem"), files.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_file(&certificate).expect("readable")).expect("a root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let site = Site::start_with(|config| {
+        config.public_url = Some(format!("https://{HUB}"));
+        config.workspace_domain = Some(format!("*.{DOMAIN}"));
+        config.tls = Some(TlsFiles { certificate, key });
+    })
+    .await;
+    Secure { site, connector: tokio_rustls::TlsConnector::from(Arc::new(client)), _files: files }
+}
+
+impl Secure {
+    /// Sends a head (without `Host`) and a body; gives all that comes back.
+    async fn ask(&self, host: &str, request: &str, headers: &str, body: &str) -> String {
+        let stream = TcpStream::connect(self.site.address).await.expect("connected");
+        let name = ServerName::try_from(host.to_owned()).expect("a name");
+        let mut stream = self.connector.connect(name, stream).await.expect("a valid certificate");
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// All values of a header, in order.
+fn values(answer: &str, name: &str) -> Vec<String> {
+    let head = answer.split("\r\n\r\n").next().expect("a head");
+    head.lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(given, _)| given.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn cookies_are_bound_to_their_host() {
+    let secure = secure().await;
+    secure.site.add_user("alice", false).await;
+    let link = secure.site.link("alice").await;
+    let path = link.strip_prefix(&format!("https://{HUB}")).expect("the public address");
+    let page = secure.ask(HUB, &format!("GET {path}"), "", "").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert_eq!(values(&page, "strict-transport-security"), ["max-age=31536000"]);
+    let policy = &values(&page, "content-security-policy")[0];
+    assert!(policy.contains(&format!("form-action 'self' https://*.{DOMAIN};")), "{policy}");
+    let visitor = values(&page, "set-cookie").remove(0);
+    assert!(visitor.starts_with("__Host-cubicle_visitor=") && visitor.contains("; Secure"), "{visitor}");
+
+    let csrf = page.split("name=\"csrf\" value=\"").nth(1).expect("a form").split('"').next().expect("a value");
+    let token = link.split("token=").nth(1).expect("a token");
+    let headers = format!(
+        "Origin: https://{HUB}\r\nCookie: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+        visitor.split(';').next().expect("a pair")
+    );
+    let done = secure.ask(HUB, "POST /sign-in/link", &headers, &format!("csrf={csrf}&token={token}")).await;
+    let session = values(&done, "set-cookie").remove(0);
+    assert!(session.starts_with("__Host-cubicle_session="), "{done}");
+    for attribute in ["HttpOnly", "SameSite=Lax", "Secure", "Path=/"] {
+        assert!(session.contains(attribute), "{session}");
+    }
+    assert!(!session.contains("Domain"), "{session}");
+    let pair = session.split(';').next().expect("a pair").to_owned();
+
+    let launch = serde_json::json!({"template": "jupyterlab", "user": "alice"});
+    let (status, made) = secure.site.admin(axum::http::Method::POST, "/api/v1/workspaces", Some(launch)).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let id = made["id"].as_str().expect("an id");
+    let host = format!("{id}.{DOMAIN}");
+    assert_eq!(made["url"], format!("https://{host}/"));
+
+    let opened = secure.ask(HUB, &format!("GET /workspaces/{id}/open"), &format!("Cookie: {pair}\r\n"), "").await;
+    let place = values(&opened, "location").remove(0);
+    let entrance = place.strip_prefix(&format!("https://{host}")).expect("the workspace's origin");
+    let entered = secure.ask(&host, &format!("GET {entrance}"), "", "").await;
+    let grant = values(&entered, "set-cookie").remove(0);
+    assert!(grant.starts_with("__Host-cubicle_workspace=") && grant.contains("; Secure"), "{grant}");
+    let grant = grant.split(';').next().expect("a pair");
+    let seen = secure.ask(&host, "GET /echo", &format!("Cookie: {grant}\r\n"), "").await;
+    assert!(seen.starts_with("HTTP/1.1 200") && seen.contains("[\"x-forwarded-proto\",\"https\"]"), "{seen}");
+
+    // Names without the prefix, which a sibling origin could plant, mean nothing.
+    let planted = grant.replace("__Host-", "");
+    let refused = secure.ask(&host, "GET /echo", &format!("Cookie: {planted}\r\nAccept: x\r\n"), "").await;
+    assert!(!refused.starts_with("HTTP/1.1 200"), "{refused}");
+    let planted = pair.replace("__Host-", "");
+    let refused = secure.ask(HUB, "GET /account", &format!("Cookie: {planted}\r\n"), "").await;
+    assert!(refused.starts_with("HTTP/1.1 303"), "{refused}");
+    // And loopback names are not the hub here.
+    let refused = secure.ask(HUB, "GET https://localhost/account", "", "").await;
+    assert!(refused.starts_with("HTTP/1.1 421"), "{refused}");
+}
+
+#[tokio::test]
+async fn plain_http_is_not_answered_there() {
+    let secure = secure().await;
+    let mut stream = TcpStream::connect(secure.site.address).await.expect("connected");
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {HUB}\r\n\r\n").as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&answer));
+}

@@ -1,0 +1,22 @@
+//! The engine on one Linux machine: supervises sandboxes, homes and images, keeps its state
+//! in SQLite, and answers the hub and the command line over Unix sockets.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod doctor;
+mod idle;
+pub mod images;
+mod inside;
+mod launch;
+pub mod layout;
+mod machine;
+mod proving;
+mod recover;
+pub mod serve;
+mod server;
+mod settle;
+mod store;
+mod supervisor;
+mod templates;
+mod volumes;
+mod wire;

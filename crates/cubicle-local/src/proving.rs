@@ -1,0 +1,104 @@
+//! Proofs of running workspaces: asked again whenever somebody wants to know.
+
+use cubicle_core::attempt::{Phase, ProbePlan};
+use cubicle_core::level::EngineKind;
+use cubicle_core::name::WorkspaceId;
+use cubicle_core::plan::Situation;
+use cubicle_core::problem::Problem;
+use cubicle_core::report::{GuaranteeReport, Report, Verdict};
+use cubicle_core::workspace::State;
+use cubicle_core::{catalogue, judge};
+use cubicle_sandbox::client;
+use cubicle_sandbox::protocol::{Request, Response};
+use jiff::Timestamp;
+
+use crate::machine;
+use crate::settle::{id_base, limits, secret};
+use crate::store::Row;
+use crate::supervisor::{Supervisor, state_word, unexpected};
+
+impl Supervisor {
+    pub(crate) fn situation(&self, row: &Row) -> Situation {
+        let spec = &row.private.template.spec;
+        Situation {
+            engine: EngineKind::Local,
+            level: row.workspace.level,
+            limits: limits(&row.private.template),
+            egress: row.private.template.egress(),
+            home_path: spec.home.mount_path.clone(),
+            machine_addresses: machine::addresses(),
+            platform_ports: self.settings.platform_ports.clone(),
+            notebook_port: spec.port,
+            id_base: id_base(row.private.slot),
+            boot_id: machine::boot_id(),
+        }
+    }
+
+    pub(crate) async fn verify(&self, id: &WorkspaceId, only: &[String]) -> Result<Report, Problem> {
+        let live = self.live(id);
+        let _one = live.lifecycle.lock().await;
+        let row = self.store.row(id)?;
+        if row.workspace.state != State::Running {
+            return Err(Problem::conflict(
+                format!(
+                    "workspace \"{id}\" is {}; only a running one can be proven again",
+                    state_word(row.workspace.state)
+                ),
+                "start it, or see the last report with `cubicle report`",
+            ));
+        }
+        for name in only {
+            if catalogue::find(name).is_none() {
+                return Err(Problem::not_found(
+                    format!("there is no guarantee \"{}\"", name.escape_default()),
+                    "list them with `cubicle guarantees`",
+                ));
+            }
+        }
+        let situation = self.situation(&row);
+        let promised = catalogue::promised(row.workspace.level, EngineKind::Local);
+        let plan = catalogue::probe_plan(&situation, only, Phase::Later, &secret());
+        let started_at = Timestamp::now();
+        let began = std::time::Instant::now();
+        let folder = self.layout.workspace(id);
+        let proof = match client::request(&folder, &Request::Verify { plan }).await? {
+            Response::Proof(proof) => proof,
+            other => return Err(unexpected("Verify", &other)),
+        };
+        let mut guarantees = judge::judge(&situation, &promised, &proof);
+        if let Some(earlier) = self.store.report(id)? {
+            carry_over(&mut guarantees, &earlier, &proof.plan);
+        }
+        let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
+        self.store.put_report(id, &report)?;
+        if !only.is_empty() {
+            let chosen = only.iter().filter_map(|name| catalogue::find(name)).map(|found| found.id).collect::<Vec<_>>();
+            let guarantees =
+                report.guarantees.iter().filter(|one| chosen.contains(&one.id.as_str())).cloned().collect();
+            return Ok(judge::report(&row.workspace, started_at, began.elapsed(), guarantees));
+        }
+        Ok(report)
+    }
+
+    pub(crate) fn report(&self, id: &WorkspaceId) -> Result<Report, Problem> {
+        self.store.row(id)?;
+        self.store.report(id)?.ok_or_else(|| {
+            Problem::not_found(
+                format!("workspace \"{id}\" has no report yet"),
+                "wait until it is proven, or see why it failed",
+            )
+        })
+    }
+}
+
+/// Guarantees that only the gate can prove keep the gate's verdict and its dated evidence.
+fn carry_over(guarantees: &mut [GuaranteeReport], earlier: &Report, plan: &ProbePlan) {
+    for guarantee in guarantees {
+        if guarantee.verdict != Verdict::Unproven || catalogue::is_tried(&guarantee.id, plan) {
+            continue;
+        }
+        if let Some(known) = earlier.guarantees.iter().find(|known| known.id == guarantee.id) {
+            *guarantee = known.clone();
+        }
+    }
+}

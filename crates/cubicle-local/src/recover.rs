@@ -1,0 +1,121 @@
+//! Finding again what was running before the engine started, and removing what is left of
+//! what is not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cubicle_core::name::WorkspaceId;
+use cubicle_core::problem::Problem;
+use cubicle_core::workspace::State;
+use cubicle_sandbox::cgroup;
+use cubicle_sandbox::protocol::Stage;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+
+use crate::layout::Layout;
+use crate::machine;
+use crate::store::Row;
+use crate::supervisor::Supervisor;
+
+/// Looks at every workspace that was live and records the truth about it.
+pub(crate) async fn recover(supervisor: &Arc<Supervisor>) -> Result<(), Problem> {
+    for row in supervisor.store.rows()? {
+        if row.workspace.state.is_live() {
+            adopt(supervisor, &row).await?;
+        }
+    }
+    remove_orphans(supervisor).await
+}
+
+async fn adopt(supervisor: &Arc<Supervisor>, row: &Row) -> Result<(), Problem> {
+    let id = &row.workspace.id;
+    let rebooted = row.private.boot_id != machine::boot_id();
+    let status = if rebooted { None } else { supervisor.status(id).await.ok() };
+    let runs = status.as_ref().is_some_and(|status| status.stage == Stage::Started && status.exit.is_none());
+    if runs && row.workspace.state == State::Running {
+        tracing::info!(workspace = %id, "found again");
+        return Ok(());
+    }
+    let (state, reason) = match (rebooted, row.workspace.state) {
+        (true, _) => (State::Stopped, "the machine was restarted".to_owned()),
+        (_, State::Stopping) => (State::Stopped, "stopped".to_owned()),
+        (_, State::Running) => (State::Failed, exit_reason(&supervisor.layout, id)),
+        _ => (State::Failed, "the engine ended during the launch; start it again".to_owned()),
+    };
+    if !rebooted {
+        supervisor.tear_down(id).await?;
+    }
+    supervisor.store.update(id, |row| {
+        row.workspace.state = state;
+        row.workspace.reason = reason;
+        row.workspace.pid = None;
+        row.workspace.stops_at = None;
+    })?;
+    Ok(())
+}
+
+/// Ends what runs without a record: left by an engine that was killed while it deleted.
+async fn remove_orphans(supervisor: &Supervisor) -> Result<(), Problem> {
+    let known: Vec<String> =
+        supervisor.store.rows()?.into_iter().map(|row| row.workspace.id.as_str().to_owned()).collect();
+    let entries = std::fs::read_dir(supervisor.layout.workspaces()).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(id) = name.parse::<WorkspaceId>() else { continue };
+        if !known.contains(&name) {
+            supervisor.tear_down(&id).await?;
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Why the notebook of a workspace ended, as its helper wrote it down.
+pub(crate) fn exit_reason(layout: &Layout, id: &WorkspaceId) -> String {
+    #[derive(Deserialize)]
+    struct Exit {
+        reason: String,
+    }
+    let text = std::fs::read_to_string(layout.workspace(id).join("exit.json")).unwrap_or_default();
+    serde_json::from_str::<Exit>(&text).map_or_else(|_| "its helper process ended".to_owned(), |exit| exit.reason)
+}
+
+/// Ends helper and workspace by force and removes what they leave. The mounts of a sandbox
+/// live in its helper's mount namespace, and its loop device frees itself: both go with it.
+pub(crate) async fn remove_remains(layout: &Layout, id: &WorkspaceId) -> Result<(), Problem> {
+    let folder = layout.workspace(id);
+    if let Some(pid) = helper(&folder) {
+        // A helper that is already gone is what we want.
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+    let group = format!("/cubicle/{id}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match cgroup::kill_and_remove(&group) {
+            Ok(()) => break,
+            Err(error) if Instant::now() > deadline => {
+                return Err(Problem::engine(
+                    format!("processes of workspace \"{id}\" cannot be ended: {error}"),
+                    "look at them in the cgroup /cubicle; a process in uninterruptible sleep waits for its disk",
+                ));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    for name in ["helper.sock", "helper.pid", "bundle", "runtime"] {
+        let path = folder.join(name);
+        let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+    }
+    Ok(())
+}
+
+/// The helper's pid, if that process still is the helper of this folder.
+fn helper(folder: &Path) -> Option<Pid> {
+    let pid: i32 = std::fs::read_to_string(folder.join("helper.pid")).ok()?.trim().parse().ok()?;
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let command = String::from_utf8_lossy(&command).into_owned();
+    let ours = command.contains("internal-sandbox") && command.contains(folder.to_string_lossy().as_ref());
+    ours.then(|| Pid::from_raw(pid))
+}

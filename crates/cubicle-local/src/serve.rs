@@ -1,0 +1,168 @@
+//! `cubicle serve`: the engine with its doors, and the hub as an unprivileged process beside it.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cubicle_core::problem::Problem;
+use cubicle_core::template::Template;
+use cubicle_sandbox::protocol::RuntimeChoice;
+use rustix::fs::FlockOperation;
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::layout::Layout;
+use crate::server::{self, Listeners};
+use crate::store::Store;
+use crate::supervisor::{Settings, Supervisor};
+use crate::{idle, recover};
+
+/// The default template, which a new installation begins with.
+const DEFAULT_TEMPLATE: &str = include_str!("default_template.json");
+
+/// What `cubicle serve` is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `CUBICLE_HOME`.
+    pub home: PathBuf,
+    /// Where browsers connect.
+    pub listen: SocketAddr,
+    /// The address that people type, when it is not `http://LISTEN`.
+    pub url: Option<String>,
+    /// An OCI runtime to use instead of libcontainer.
+    pub runtime: Option<PathBuf>,
+}
+
+/// Runs the engine and the hub until SIGTERM or SIGINT. Workspaces live on.
+///
+/// `ready` is called once, when both are up; an error from it ends everything.
+pub async fn run<F, Fut>(options: Options, ready: F) -> Result<(), Problem>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<(), Problem>>,
+{
+    let layout = Layout::new(&options.home);
+    layout.create().map_err(|error| {
+        Problem::engine(
+            format!("{} cannot be prepared: {error}", layout.home().display()),
+            "run as root, and set CUBICLE_HOME to a folder on a local disk",
+        )
+    })?;
+    let _lock = lock(&layout)?;
+    let public = listen(options.listen)?;
+    let supervisor = Arc::new(supervisor(&layout, &options)?);
+    let url = options.url.clone().unwrap_or_else(|| format!("http://localhost:{}", options.listen.port()));
+    std::fs::write(layout.url_file(), &url).map_err(|error| failed("the address file", error))?;
+    recover::recover(&supervisor).await?;
+
+    let doors = server::open(&layout).map_err(|error| failed("the engine's sockets", error))?;
+    let admin = server::bind(&layout.admin_socket(), 0).map_err(|error| failed("the hub's admin socket", error))?;
+    let admin = OwnedFd::from(admin.into_std().map_err(|error| failed("the hub's admin socket", error))?);
+    let listeners = Arc::new(Listeners { public, admin });
+
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("signals", error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("signals", error))?;
+    let services = async {
+        tokio::join!(
+            server::serve(supervisor.clone(), listeners, doors),
+            idle::watch(supervisor.clone()),
+            keep_hub(&supervisor.settings.program, &options.home),
+        )
+    };
+    let opening = async {
+        ready().await?;
+        std::future::pending::<Result<(), Problem>>().await
+    };
+    tokio::select! {
+        _ = services => Err(Problem::engine("the engine's services ended", "see the log")),
+        ended = opening => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+fn supervisor(layout: &Layout, options: &Options) -> Result<Supervisor, Problem> {
+    let database = layout.engine_database();
+    let first = !database.exists();
+    let store = Store::open(&database)?;
+    if first {
+        let template: Template = serde_json::from_str(DEFAULT_TEMPLATE)
+            .map_err(|error| Problem::engine(format!("the default template is damaged: {error}"), ""))?;
+        store.put_template(&template)?;
+    }
+    let program = std::env::current_exe().map_err(|error| failed("this program's path", error))?;
+    let runtime = options.runtime.clone().map_or(RuntimeChoice::Libcontainer, RuntimeChoice::Command);
+    let settings = Settings { program, platform_ports: vec![options.listen.port()], runtime };
+    Ok(Supervisor::new(layout.clone(), store, settings))
+}
+
+/// One engine per home: a second one is refused while the first lives.
+fn lock(layout: &Layout) -> Result<File, Problem> {
+    let path = layout.run().join("serve.lock");
+    let file = File::create(&path).map_err(|error| failed("the lock", error))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        Problem::conflict(
+            format!("another Cubicle runs with CUBICLE_HOME={}", layout.home().display()),
+            "stop it with `./down`, or set CUBICLE_HOME to another folder",
+        )
+    })?;
+    Ok(file)
+}
+
+fn listen(address: SocketAddr) -> Result<OwnedFd, Problem> {
+    let listener = std::net::TcpListener::bind(address).map_err(|error| {
+        Problem::conflict(
+            format!("CUBICLE_LISTEN={address} cannot be listened on: {error}"),
+            "stop what uses that port, or set CUBICLE_LISTEN to another address, for example 127.0.0.1:8001",
+        )
+    })?;
+    Ok(OwnedFd::from(listener))
+}
+
+/// Starts the hub, and again whenever it ends. Its standard input is a lifeline: it ends when
+/// the engine does, however that ends, so that no old hub keeps the port.
+async fn keep_hub(program: &Path, home: &Path) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let began = Instant::now();
+        let child = Command::new(program)
+            .arg("internal-hub")
+            .env("CUBICLE_HOME", home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        match child {
+            Ok(mut child) => {
+                let lifeline = child.stdin.take();
+                let status = child.wait().await;
+                drop(lifeline);
+                tracing::warn!(?status, "the hub ended and is started again");
+            }
+            Err(error) => tracing::error!(%error, "the hub cannot be started"),
+        }
+        // A hub that ran for a while is started at once; one that ends at once is paced.
+        pause = if began.elapsed() > Duration::from_secs(10) { Duration::from_millis(100) } else { pause * 2 };
+        tokio::time::sleep(pause.min(Duration::from_secs(10))).await;
+    }
+}
+
+fn failed(what: &str, error: std::io::Error) -> Problem {
+    Problem::engine(format!("{what} cannot be set up: {error}"), "run as root and check CUBICLE_HOME")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_template_is_valid() {
+        let template: Template = serde_json::from_str(DEFAULT_TEMPLATE).expect("reads");
+        template.validate().expect("valid");
+        assert_eq!(template.metadata.name.as_str(), "jupyterlab");
+    }
+}

@@ -1,0 +1,272 @@
+//! The engine's state in SQLite: templates, workspaces, homes. One writer: this process.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cubicle_core::engine::Volume;
+use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
+use cubicle_core::problem::Problem;
+use cubicle_core::report::Report;
+use cubicle_core::template::Template;
+use cubicle_core::workspace::{StepEvent, Workspace};
+use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite_migration::{M, Migrations};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// What the engine alone knows about a workspace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Private {
+    /// The template as it was at launch.
+    pub(crate) template: Template,
+    /// Which range of host uids is this workspace's: the first is `ID_BASE + slot * 65536`.
+    pub(crate) slot: u32,
+    /// The digest of the image that was planned.
+    pub(crate) image: String,
+    /// The notebook's own token.
+    pub(crate) token: String,
+    /// The boot in which it last ran.
+    pub(crate) boot_id: String,
+    /// Start time of the first process, in clock ticks since boot, against pid reuse.
+    pub(crate) pid_start: u64,
+}
+
+/// One row of the table of workspaces.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) workspace: Workspace,
+    pub(crate) private: Private,
+}
+
+/// The database.
+#[derive(Debug)]
+pub(crate) struct Store {
+    connection: Mutex<Connection>,
+}
+
+const SCHEMA: &str = "
+CREATE TABLE template (name TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
+CREATE TABLE workspace (
+    id TEXT PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    document TEXT NOT NULL,
+    private TEXT NOT NULL,
+    events TEXT NOT NULL DEFAULT '[]',
+    report TEXT
+) STRICT;
+CREATE TABLE volume (user TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
+";
+
+impl Store {
+    /// Opens or creates the database. A file of a newer version is refused and left as it is.
+    pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
+        let mut connection = Connection::open(path).map_err(database)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(database)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(database)?;
+        let migrations = Migrations::new(vec![M::up(SCHEMA)]);
+        migrations.to_latest(&mut connection).map_err(|error| {
+            Problem::engine(
+                format!("the engine's database {} cannot be used: {error}", path.display()),
+                "it was written by a newer Cubicle or is damaged: install that version, or restore a backup",
+            )
+        })?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn templates(&self) -> Result<Vec<Template>, Problem> {
+        self.documents("SELECT document FROM template ORDER BY name")
+    }
+
+    pub(crate) fn template(&self, name: &TemplateName) -> Result<Option<Template>, Problem> {
+        self.document("SELECT document FROM template WHERE name = ?1", name.as_str())
+    }
+
+    pub(crate) fn put_template(&self, template: &Template) -> Result<(), Problem> {
+        self.lock()
+            .execute(
+                "INSERT INTO template (name, document) VALUES (?1, ?2)
+                 ON CONFLICT (name) DO UPDATE SET document = excluded.document",
+                params![template.metadata.name.as_str(), text(template)?],
+            )
+            .map_err(database)?;
+        Ok(())
+    }
+
+    pub(crate) fn delete_template(&self, name: &TemplateName) -> Result<bool, Problem> {
+        let changed = self.lock().execute("DELETE FROM template WHERE name = ?1", [name.as_str()]);
+        Ok(changed.map_err(database)? > 0)
+    }
+
+    pub(crate) fn rows(&self) -> Result<Vec<Row>, Problem> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT document, private FROM workspace ORDER BY created_at DESC, id")
+            .map_err(database)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .map_err(database)?;
+        rows.map(|row| {
+            let (document, private) = row.map_err(database)?;
+            Ok(Row { workspace: parse(&document)?, private: parse(&private)? })
+        })
+        .collect()
+    }
+
+    pub(crate) fn row(&self, id: &WorkspaceId) -> Result<Row, Problem> {
+        let found = self
+            .lock()
+            .query_row("SELECT document, private FROM workspace WHERE id = ?1", [id.as_str()], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })
+            .optional()
+            .map_err(database)?;
+        let (document, private) = found.ok_or_else(|| no_workspace(id))?;
+        Ok(Row { workspace: parse(&document)?, private: parse(&private)? })
+    }
+
+    pub(crate) fn insert(&self, row: &Row) -> Result<(), Problem> {
+        self.lock()
+            .execute(
+                "INSERT INTO workspace (id, created_at, document, private) VALUES (?1, ?2, ?3, ?4)",
+                params![
+                    row.workspace.id.as_str(),
+                    row.workspace.created_at.to_string(),
+                    text(&row.workspace)?,
+                    text(&row.private)?
+                ],
+            )
+            .map_err(database)?;
+        Ok(())
+    }
+
+    /// Changes one workspace in one transaction and returns it.
+    pub(crate) fn update(&self, id: &WorkspaceId, change: impl FnOnce(&mut Row)) -> Result<Row, Problem> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(database)?;
+        let (document, private): (String, String) = transaction
+            .query_row("SELECT document, private FROM workspace WHERE id = ?1", [id.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()
+            .map_err(database)?
+            .ok_or_else(|| no_workspace(id))?;
+        let mut row = Row { workspace: parse(&document)?, private: parse(&private)? };
+        change(&mut row);
+        transaction
+            .execute(
+                "UPDATE workspace SET document = ?2, private = ?3 WHERE id = ?1",
+                params![id.as_str(), text(&row.workspace)?, text(&row.private)?],
+            )
+            .map_err(database)?;
+        transaction.commit().map_err(database)?;
+        Ok(row)
+    }
+
+    pub(crate) fn delete(&self, id: &WorkspaceId) -> Result<(), Problem> {
+        self.lock().execute("DELETE FROM workspace WHERE id = ?1", [id.as_str()]).map_err(database)?;
+        Ok(())
+    }
+
+    pub(crate) fn put_events(&self, id: &WorkspaceId, events: &[StepEvent]) -> Result<(), Problem> {
+        self.lock()
+            .execute("UPDATE workspace SET events = ?2 WHERE id = ?1", params![id.as_str(), text(&events)?])
+            .map_err(database)?;
+        Ok(())
+    }
+
+    pub(crate) fn events(&self, id: &WorkspaceId) -> Result<Vec<StepEvent>, Problem> {
+        Ok(self.document("SELECT events FROM workspace WHERE id = ?1", id.as_str())?.unwrap_or_default())
+    }
+
+    pub(crate) fn put_report(&self, id: &WorkspaceId, report: &Report) -> Result<(), Problem> {
+        self.lock()
+            .execute("UPDATE workspace SET report = ?2 WHERE id = ?1", params![id.as_str(), text(report)?])
+            .map_err(database)?;
+        Ok(())
+    }
+
+    pub(crate) fn report(&self, id: &WorkspaceId) -> Result<Option<Report>, Problem> {
+        self.document("SELECT report FROM workspace WHERE id = ?1 AND report IS NOT NULL", id.as_str())
+    }
+
+    pub(crate) fn volumes(&self) -> Result<Vec<Volume>, Problem> {
+        self.documents("SELECT document FROM volume ORDER BY user")
+    }
+
+    pub(crate) fn volume(&self, user: &UserId) -> Result<Option<Volume>, Problem> {
+        self.document("SELECT document FROM volume WHERE user = ?1", user.as_str())
+    }
+
+    pub(crate) fn put_volume(&self, volume: &Volume) -> Result<(), Problem> {
+        self.lock()
+            .execute(
+                "INSERT INTO volume (user, document) VALUES (?1, ?2)
+                 ON CONFLICT (user) DO UPDATE SET document = excluded.document",
+                params![volume.owner.id.as_str(), text(volume)?],
+            )
+            .map_err(database)?;
+        Ok(())
+    }
+
+    pub(crate) fn delete_volume(&self, user: &UserId) -> Result<(), Problem> {
+        self.lock().execute("DELETE FROM volume WHERE user = ?1", [user.as_str()]).map_err(database)?;
+        Ok(())
+    }
+
+    fn document<T: DeserializeOwned>(&self, query: &str, key: &str) -> Result<Option<T>, Problem> {
+        let found: Option<String> =
+            self.lock().query_row(query, [key], |row| row.get(0)).optional().map_err(database)?;
+        found.map(|document| parse(&document)).transpose()
+    }
+
+    fn documents<T: DeserializeOwned>(&self, query: &str) -> Result<Vec<T>, Problem> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(query).map_err(database)?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(database)?;
+        rows.map(|row| parse(&row.map_err(database)?)).collect()
+    }
+}
+
+fn text<T: Serialize>(value: &T) -> Result<String, Problem> {
+    serde_json::to_string(value).map_err(|error| Problem::engine(format!("state cannot be written: {error}"), ""))
+}
+
+fn parse<T: DeserializeOwned>(document: &str) -> Result<T, Problem> {
+    serde_json::from_str(document).map_err(|error| {
+        Problem::engine(format!("the engine's database holds a damaged document: {error}"), "restore a backup")
+    })
+}
+
+fn database(error: rusqlite::Error) -> Problem {
+    Problem::engine(format!("the engine's database failed: {error}"), "check the disk for space and errors")
+}
+
+fn no_workspace(id: &WorkspaceId) -> Problem {
+    Problem::not_found(format!("there is no workspace \"{id}\""), "list the known ones with `cubicle list`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_a_newer_version_is_refused_and_kept() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("engine.db");
+        drop(Store::open(&path).expect("new database"));
+        let connection = Connection::open(&path).expect("open");
+        connection.pragma_update(None, "user_version", 99).expect("newer version");
+        drop(connection);
+        let problem = Store::open(&path).expect_err("refused");
+        assert!(problem.what.contains("engine.db"), "{problem}");
+        assert!(problem.remedy.contains("newer"), "{}", problem.remedy);
+        let connection = Connection::open(&path).expect("open");
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("version");
+        assert_eq!(version, 99);
+    }
+}

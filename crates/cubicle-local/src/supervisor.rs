@@ -1,0 +1,332 @@
+//! The engine itself: what it holds in memory about live workspaces, and every operation on
+//! them but the path of a launch, which is in `launch`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cubicle_core::engine::{Activity, LaunchRequest, Volume};
+use cubicle_core::level::EngineKind;
+use cubicle_core::name::{UserId, WorkspaceId};
+use cubicle_core::problem::{Problem, ProblemKind};
+use cubicle_core::workspace::{State, StepEvent, Workspace};
+use cubicle_sandbox::client;
+use cubicle_sandbox::protocol::{Request, Response, RuntimeChoice, Status};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::layout::Layout;
+use crate::machine;
+use crate::settle::secret;
+use crate::store::{Private, Row, Store};
+use crate::templates::no_template;
+use crate::volumes;
+
+/// What is set once, when the engine starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// This program, re-executed as helper of every sandbox.
+    pub(crate) program: PathBuf,
+    /// TCP ports of the hub and the engine.
+    pub(crate) platform_ports: Vec<u16>,
+    /// What runs the OCI bundle.
+    pub(crate) runtime: RuntimeChoice,
+}
+
+/// What is known in memory about one live workspace.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// One operation on a workspace at a time.
+    pub(crate) lifecycle: tokio::sync::Mutex<()>,
+    events: Mutex<Vec<StepEvent>>,
+    changed: watch::Sender<usize>,
+    launch: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) activity: Mutex<Option<Activity>>,
+    /// The CPU counter at the last look of the idle watch, in microseconds, and when.
+    pub(crate) counter: Mutex<Option<(u64, std::time::Instant)>>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            lifecycle: tokio::sync::Mutex::default(),
+            events: Mutex::default(),
+            changed: watch::channel(0).0,
+            launch: Mutex::default(),
+            activity: Mutex::default(),
+            counter: Mutex::default(),
+        }
+    }
+}
+
+/// The engine.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) layout: Layout,
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+    live: Mutex<HashMap<WorkspaceId, Arc<Live>>>,
+    /// One preparation of a user's home at a time.
+    homes: Mutex<HashMap<UserId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Supervisor {
+    pub(crate) fn new(layout: Layout, store: Store, settings: Settings) -> Self {
+        Self { layout, store, settings, live: Mutex::default(), homes: Mutex::default() }
+    }
+
+    pub(crate) fn live(&self, id: &WorkspaceId) -> Arc<Live> {
+        locked(&self.live).entry(id.clone()).or_default().clone()
+    }
+
+    pub(crate) fn home_lock(&self, user: &UserId) -> Arc<tokio::sync::Mutex<()>> {
+        locked(&self.homes).entry(user.clone()).or_default().clone()
+    }
+
+    pub(crate) fn launch(self: &Arc<Self>, request: LaunchRequest) -> Result<Workspace, Problem> {
+        let template = self.store.template(&request.template)?.ok_or_else(|| no_template(&request.template))?;
+        let groups = &template.spec.groups;
+        if !groups.is_empty() && !groups.iter().any(|group| request.groups.contains(group)) {
+            return Err(Problem::new(
+                ProblemKind::NotAllowed,
+                format!("template \"{}\" is only for the groups {}", request.template, groups.join(", ")),
+                "ask the administrator to add you to one of them",
+            ));
+        }
+        self.can_provide(&template)?;
+        let name = display_name(&request)?;
+        let id = WorkspaceId::from_random(rand::random());
+        let workspace = Workspace {
+            id: id.clone(),
+            name,
+            owner: request.owner,
+            template: request.template,
+            level: template.spec.level,
+            engine: EngineKind::Local,
+            state: State::Pending,
+            reason: String::new(),
+            pid: None,
+            created_at: Timestamp::now(),
+            opened_at: None,
+            last_activity: None,
+            stops_at: None,
+            warnings: Vec::new(),
+        };
+        let private = Private {
+            template,
+            slot: self.free_slot()?,
+            image: String::new(),
+            token: secret(),
+            boot_id: machine::boot_id(),
+            pid_start: 0,
+        };
+        self.store.insert(&Row { workspace: workspace.clone(), private })?;
+        self.spawn_launch(&id);
+        Ok(workspace)
+    }
+
+    /// The lowest id range that no recorded workspace has.
+    fn free_slot(&self) -> Result<u32, Problem> {
+        let mut taken: Vec<u32> = self.store.rows()?.iter().map(|row| row.private.slot).collect();
+        taken.sort_unstable();
+        taken.dedup();
+        let free = taken.iter().zip(0..).find(|(slot, position)| **slot != *position).map(|(_, position)| position);
+        let slot = free.unwrap_or(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+        if slot < 0xE000 {
+            return Ok(slot);
+        }
+        Err(Problem::new(ProblemKind::Exhausted, "every id range of this machine is taken", "delete old workspaces"))
+    }
+
+    fn spawn_launch(self: &Arc<Self>, id: &WorkspaceId) {
+        let live = self.live(id);
+        locked(&live.events).clear();
+        live.changed.send_modify(|count| *count += 1);
+        let launch = tokio::spawn(crate::launch::run(self.clone(), id.clone()));
+        *locked(&live.launch) = Some(launch);
+    }
+
+    pub(crate) fn record_event(&self, id: &WorkspaceId, event: StepEvent) {
+        let live = self.live(id);
+        let events = {
+            let mut events = locked(&live.events);
+            events.push(event);
+            events.clone()
+        };
+        if let Err(problem) = self.store.put_events(id, &events) {
+            tracing::warn!(workspace = %id, %problem, "events were not kept");
+        }
+        live.changed.send_modify(|count| *count += 1);
+    }
+
+    /// The events so far, and a receiver that changes when there are more.
+    pub(crate) fn events(&self, id: &WorkspaceId) -> Result<(Vec<StepEvent>, watch::Receiver<usize>), Problem> {
+        self.store.row(id)?;
+        let live = self.live(id);
+        let receiver = live.changed.subscribe();
+        let events = locked(&live.events).clone();
+        let events = if events.is_empty() { self.store.events(id)? } else { events };
+        Ok((events, receiver))
+    }
+
+    pub(crate) async fn start(self: &Arc<Self>, id: &WorkspaceId) -> Result<Workspace, Problem> {
+        let live = self.live(id);
+        let _one = live.lifecycle.lock().await;
+        let row = self.store.row(id)?;
+        if row.workspace.state.is_live() {
+            return Err(Problem::conflict(
+                format!("workspace \"{id}\" is {}", state_word(row.workspace.state)),
+                "stop it first",
+            ));
+        }
+        // The template may have changed since: what is launched is what it says now.
+        let template = self.store.template(&row.workspace.template)?.unwrap_or(row.private.template);
+        self.can_provide(&template)?;
+        let row = self.store.update(id, |row| {
+            row.workspace.state = State::Pending;
+            row.workspace.reason.clear();
+            row.workspace.level = template.spec.level;
+            row.workspace.stops_at = None;
+            row.workspace.warnings.clear();
+            row.private.template = template;
+            row.private.token = secret();
+            row.private.boot_id = machine::boot_id();
+        })?;
+        self.spawn_launch(id);
+        Ok(row.workspace)
+    }
+
+    pub(crate) async fn stop(self: &Arc<Self>, id: &WorkspaceId, reason: &str) -> Result<Workspace, Problem> {
+        let live = self.live(id);
+        let _one = live.lifecycle.lock().await;
+        let row = self.store.row(id)?;
+        if !row.workspace.state.is_live() {
+            return Ok(row.workspace);
+        }
+        let launch = locked(&live.launch).take();
+        if let Some(launch) = launch {
+            launch.abort();
+            let _ = launch.await;
+        }
+        self.store.update(id, |row| row.workspace.state = State::Stopping)?;
+        self.tear_down(id).await?;
+        let row = self.store.update(id, |row| {
+            row.workspace.state = State::Stopped;
+            row.workspace.reason = reason.to_owned();
+            row.workspace.pid = None;
+            row.workspace.stops_at = None;
+        })?;
+        *locked(&live.counter) = None;
+        live.changed.send_modify(|count| *count += 1);
+        Ok(row.workspace)
+    }
+
+    pub(crate) async fn delete(self: &Arc<Self>, id: &WorkspaceId, volume: bool) -> Result<(), Problem> {
+        let row = self.store.row(id)?;
+        let owner = row.workspace.owner;
+        let others = || -> Result<bool, Problem> {
+            Ok(self.store.rows()?.iter().any(|row| row.workspace.owner.id == owner.id && row.workspace.id != *id))
+        };
+        if volume && others()? {
+            return Err(Problem::conflict(
+                format!("the home of {} is also used by another workspace", owner.name),
+                "delete that workspace first, or delete this one without --volume",
+            ));
+        }
+        self.stop(id, "deleted").await?;
+        self.store.delete(id)?;
+        let folder = self.layout.workspace(id);
+        if let Err(error) = std::fs::remove_dir_all(&folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, folder = %folder.display(), "the workspace's folder was not removed");
+        }
+        locked(&self.live).remove(id);
+        if volume { self.delete_volume(&owner.id).await } else { Ok(()) }
+    }
+
+    pub(crate) async fn delete_volume(&self, user: &UserId) -> Result<(), Problem> {
+        let lock = self.home_lock(user);
+        let _one = lock.lock().await;
+        if self.store.rows()?.iter().any(|row| row.workspace.owner.id == *user) {
+            return Err(Problem::conflict(
+                format!("the home of {user} belongs to a workspace that still exists"),
+                "delete every workspace of that user first",
+            ));
+        }
+        if self.store.volume(user)?.is_none() {
+            return Err(Problem::not_found(
+                format!("{user} has no home"),
+                "list the known ones with `cubicle volume list`",
+            ));
+        }
+        volumes::delete(&self.layout, user)?;
+        self.store.delete_volume(user)
+    }
+
+    pub(crate) fn volumes(&self) -> Result<Vec<Volume>, Problem> {
+        let volumes = self.store.volumes()?;
+        Ok(volumes
+            .into_iter()
+            .map(|volume| Volume { used: volumes::used(&self.layout, &volume.owner.id), ..volume })
+            .collect())
+    }
+
+    /// Ends everything of a workspace that may run, whatever state its helper is in.
+    pub(crate) async fn tear_down(&self, id: &WorkspaceId) -> Result<(), Problem> {
+        let folder = self.layout.workspace(id);
+        let asked =
+            tokio::time::timeout(Duration::from_secs(30), client::request(&folder, &Request::Stop { grace_ms: 5000 }));
+        if !matches!(asked.await, Ok(Ok(Response::Stopped))) {
+            crate::recover::remove_remains(&self.layout, id).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn status(&self, id: &WorkspaceId) -> Result<Status, Problem> {
+        match client::request(&self.layout.workspace(id), &Request::Status).await? {
+            Response::Status(status) => Ok(status),
+            other => Err(unexpected("Status", &other)),
+        }
+    }
+}
+
+pub(crate) fn unexpected(request: &str, response: &Response) -> Problem {
+    match response {
+        Response::Failed { problem } => problem.clone(),
+        other => Problem::engine(format!("the helper answered {request} with {other:?}"), "see the engine's log"),
+    }
+}
+
+pub(crate) fn state_word(state: State) -> &'static str {
+    match state {
+        State::Pending => "pending",
+        State::Proving => "proving",
+        State::Running => "running",
+        State::Stopping => "stopping",
+        State::Stopped => "stopped",
+        State::Refused => "refused",
+        State::Failed => "failed",
+    }
+}
+
+fn display_name(request: &LaunchRequest) -> Result<String, Problem> {
+    let name = request.name.trim();
+    if name.is_empty() {
+        return Ok(request.template.to_string());
+    }
+    let count = name.chars().count();
+    if count > 64 || name.chars().any(char::is_control) {
+        return Err(Problem::bad_input(
+            format!("the name of a workspace is 1 to 64 characters without control characters; this one has {count}"),
+            "choose a shorter, printable name",
+        ));
+    }
+    Ok(name.to_owned())
+}

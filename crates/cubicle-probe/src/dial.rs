@@ -1,0 +1,172 @@
+//! Dialling: all addresses at once, three fresh sockets each.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with, sockopt,
+};
+
+use crate::answer::{Answer, Context, name};
+
+/// Sockets per address: one lost packet is not a wall.
+const TRIES: usize = 3;
+/// Addresses at once, so that the descriptors suffice with the usual soft limit of 1024.
+const BATCH: usize = 128;
+
+/// What to dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// Whether a refusal shows that packets got there.
+    pub(crate) refusal_reaches: bool,
+    /// UDP instead of TCP.
+    pub(crate) datagram: bool,
+}
+
+/// What a dial came to, and how long it took.
+pub(crate) struct Dialled {
+    pub(crate) answer: Answer,
+    pub(crate) duration: Duration,
+}
+
+/// A socket whose answer is not there yet.
+struct Pending {
+    socket: OwnedFd,
+    target: usize,
+    began: Instant,
+}
+
+/// The state of one socket.
+pub(crate) enum Start {
+    Waiting(OwnedFd),
+    Over(Result<(), Errno>),
+}
+
+/// Dials every target; the answers are in the same order.
+pub(crate) fn all(context: &Context, targets: &[Target]) -> Vec<Dialled> {
+    targets.chunks(BATCH).flat_map(|batch| together(context, batch)).collect()
+}
+
+fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
+    let mut results: Vec<Option<(Result<(), Errno>, Duration)>> = vec![None; targets.len()];
+    let mut pending = Vec::new();
+    for (index, target) in targets.iter().enumerate() {
+        for _ in 0..TRIES {
+            let began = Instant::now();
+            match start(target) {
+                Start::Waiting(socket) => pending.push(Pending { socket, target: index, began }),
+                Start::Over(result) => note(&mut results[index], result, began.elapsed()),
+            }
+        }
+    }
+    // The last one has its whole time, however long the others took to begin.
+    let deadline = Instant::now() + context.dial_deadline;
+    while !pending.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        for (one, result) in wait(&mut pending, targets, left) {
+            note(&mut results[one.target], result, one.began.elapsed());
+        }
+    }
+    for Pending { target, began, .. } in pending {
+        if results[target].as_ref().is_none_or(|(result, _)| result.is_err()) {
+            results[target] = Some((Err(Errno::TIMEDOUT), began.elapsed()));
+        }
+    }
+    results
+        .into_iter()
+        .zip(targets)
+        .map(|(result, target)| {
+            let (result, duration) = result.unwrap_or((Err(Errno::TIMEDOUT), context.dial_deadline));
+            Dialled { answer: judge(context, target, result), duration }
+        })
+        .collect()
+}
+
+/// A success, or a refusal by the other side, stays; else the latest counts.
+fn note(known: &mut Option<(Result<(), Errno>, Duration)>, result: Result<(), Errno>, duration: Duration) {
+    let keeps = |result: &Result<(), Errno>| matches!(result, Ok(()) | Err(Errno::CONNREFUSED));
+    if !known.as_ref().is_some_and(|(known, _)| keeps(known)) || result.is_ok() {
+        *known = Some((result, duration));
+    }
+}
+
+/// Makes a socket and begins to connect; a datagram is sent at once.
+pub(crate) fn start(target: &Target) -> Start {
+    let begun = (|| {
+        let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let sort = if target.datagram { SocketType::DGRAM } else { SocketType::STREAM };
+        let socket = socket_with(family, sort, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        match connect(&socket, &target.address) {
+            Ok(()) if target.datagram => {
+                send(&socket, b"cubicle probe\n", SendFlags::NOSIGNAL)?;
+                Ok(Some(socket))
+            }
+            Ok(()) => Ok(None),
+            Err(Errno::INPROGRESS) => Ok(Some(socket)),
+            Err(errno) => Err(errno),
+        }
+    })();
+    match begun {
+        Ok(Some(socket)) => Start::Waiting(socket),
+        Ok(None) => Start::Over(Ok(())),
+        Err(errno) => Start::Over(Err(errno)),
+    }
+}
+
+/// Waits for any of the sockets and takes those out that are done.
+fn wait(pending: &mut Vec<Pending>, targets: &[Target], left: Duration) -> Vec<(Pending, Result<(), Errno>)> {
+    let flags = |one: &Pending| if targets[one.target].datagram { PollFlags::IN } else { PollFlags::OUT };
+    let ready: Vec<bool> = {
+        let mut descriptors: Vec<PollFd<'_>> =
+            pending.iter().map(|one| PollFd::from_borrowed_fd(one.socket.as_fd(), flags(one))).collect();
+        // An interrupted wait is simply repeated by the caller.
+        let _ = poll(&mut descriptors, Timespec::try_from(left).ok().as_ref());
+        descriptors.iter().map(|descriptor| !descriptor.revents().is_empty()).collect()
+    };
+    let (done, waiting): (Vec<_>, Vec<_>) =
+        std::mem::take(pending).into_iter().zip(ready).partition(|(_, ready)| *ready);
+    pending.extend(waiting.into_iter().map(|(one, _)| one));
+    done.into_iter()
+        .map(|(one, _)| {
+            let result = finish(&one.socket, targets[one.target].datagram);
+            (one, result)
+        })
+        .collect()
+}
+
+/// The result of a socket that is ready.
+pub(crate) fn finish(socket: &OwnedFd, datagram: bool) -> Result<(), Errno> {
+    sockopt::socket_error(socket)??;
+    if datagram {
+        let mut echo = [0; 64];
+        recv(socket, &mut echo, RecvFlags::DONTWAIT)?;
+    }
+    Ok(())
+}
+
+/// What the result of a dial means.
+pub(crate) fn judge(context: &Context, target: &Target, result: Result<(), Errno>) -> Answer {
+    match result {
+        Ok(()) if target.datagram => Answer::succeeded("a datagram came back"),
+        Ok(()) => Answer::succeeded("connected"),
+        Err(errno @ (Errno::CONNREFUSED | Errno::CONNRESET)) if target.refusal_reaches && !context.is_control() => {
+            Answer::succeeded(format!("{}: packets get there and come back", name(errno)))
+        }
+        Err(errno @ Errno::AFNOSUPPORT) => context.not_there(name(errno)),
+        Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => Answer::failed(name(errno)),
+        Err(Errno::TIMEDOUT) => Answer::denied(format!("no answer within {} ms", context.dial_deadline.as_millis())),
+        Err(errno) => Answer::denied(name(errno)),
+    }
+}
+
+/// Whether a refusal of this address is the work of somebody else than this namespace itself.
+pub(crate) fn refusal_reaches(address: IpAddr) -> bool {
+    !address.is_loopback()
+}

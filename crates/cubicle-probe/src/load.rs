@@ -1,0 +1,201 @@
+//! Loads that limits must stop. Each runs in a child that may be killed.
+
+use std::time::{Duration, Instant};
+
+use cubicle_core::attempt::Outcome;
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use crate::answer::{Answer, Context, name};
+use crate::child::{self, End, Said};
+use crate::window::micros;
+
+/// A page: the least that the kernel gives.
+const PAGE: usize = 4096;
+/// Stack of a child that only sleeps, in bytes.
+const STACK: usize = 2 * PAGE;
+/// How long the control may take on a busy machine.
+const CONTROL_SPIN: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Threads that spin: several, so that a busy machine's fair share is still above the limit.
+const SPINNERS: usize = 8;
+
+fn answer_of(said: std::io::Result<Said>) -> (Option<Answer>, Option<End>) {
+    match said {
+        Ok(said) => (
+            said.observations.into_iter().next().map(|one| Answer { outcome: one.outcome, detail: one.detail }),
+            Some(said.end),
+        ),
+        Err(error) => (Some(Answer::failed(format!("no child: {error}"))), None),
+    }
+}
+
+/// Touches memory page by page. The child asks to be the first to die.
+pub(crate) fn allocate(context: &Context, bytes: u64) -> Answer {
+    let Ok(length) = usize::try_from(bytes) else { return Answer::failed("too much for this machine") };
+    let ran = child::run(PATIENCE, |teller| {
+        let _ = context.write_proc("self/oom_score_adj", b"1000");
+        let answer = touch(length);
+        teller.tell(&child::word(&answer));
+    });
+    match answer_of(ran) {
+        (Some(answer), _) => answer,
+        (None, Some(End::Signal(libc::SIGKILL))) => Answer::denied("the kernel killed the child"),
+        (None, end) => Answer::failed(format!("the child ended without a word: {end:?}")),
+    }
+}
+
+fn touch(length: usize) -> Answer {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    // SAFETY: a new private mapping that nothing else knows.
+    let memory = match unsafe {
+        mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+    } {
+        Ok(memory) => memory.cast::<u8>(),
+        Err(errno) => return Answer::denied(format!("the kernel refused: {}", name(errno))),
+    };
+    // Larger pages, where the kernel has them: the limit counts bytes, however they come.
+    // SAFETY: advice for exactly the mapping made above; it changes no contents.
+    let _ = unsafe { rustix::mm::madvise(memory.cast(), length, rustix::mm::Advice::LinuxHugepage) };
+    for offset in (0..length).step_by(PAGE) {
+        // SAFETY: the offset is inside the mapping.
+        unsafe { memory.add(offset).write_volatile(1) };
+    }
+    // SAFETY: unmaps exactly what was mapped above.
+    let _ = unsafe { munmap(memory.cast(), length) };
+    Answer::succeeded(format!("{} MiB touched", length >> 20))
+}
+
+/// Clones sleeping children until there are more than the limit.
+pub(crate) fn exceed_processes(limit: u32) -> Answer {
+    match answer_of(child::run(PATIENCE, |teller| teller.tell(&child::word(&clone_sleepers(limit))))) {
+        (Some(answer), _) => answer,
+        (None, end) => Answer::failed(format!("the child ended without a word: {end:?}")),
+    }
+}
+
+extern "C" fn sleep(_: *mut libc::c_void) -> libc::c_int {
+    loop {
+        // SAFETY: pause takes nothing and returns only after a signal handler, of which there
+        // is none: the child shares memory with its parent and touches none of it.
+        unsafe { libc::pause() };
+    }
+}
+
+fn clone_sleepers(limit: u32) -> Answer {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    let wanted = limit.saturating_add(1) as usize;
+    let length = wanted * STACK;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a new private mapping that nothing else knows.
+    let stacks =
+        match unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) } {
+            Ok(stacks) => stacks.cast::<u8>(),
+            Err(errno) => return Answer::failed(format!("no stacks: {}", name(errno))),
+        };
+    let mut children = Vec::with_capacity(wanted);
+    let mut stopped = None;
+    for number in 1..=wanted {
+        // SAFETY: each child has a stack of its own inside the mapping, which lives until all
+        // of them are gone; sharing memory makes a child cheap, and it only sleeps.
+        let pid = unsafe {
+            libc::clone(
+                sleep,
+                stacks.add(number * STACK).cast(),
+                libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD,
+                std::ptr::null_mut(),
+            )
+        };
+        match Pid::from_raw(pid) {
+            Some(child) if pid > 0 => children.push(child),
+            _ => {
+                stopped = rustix::io::Errno::from_io_error(&std::io::Error::last_os_error());
+                break;
+            }
+        }
+    }
+    let made = children.len();
+    for child in &children {
+        let _ = rustix::process::kill_process(*child, Signal::KILL);
+    }
+    for child in children {
+        while matches!(rustix::process::waitpid(Some(child), WaitOptions::empty()), Err(rustix::io::Errno::INTR)) {}
+    }
+    // SAFETY: every child that had a stack in it is gone.
+    let _ = unsafe { munmap(stacks.cast(), length) };
+    match stopped {
+        None => Answer::succeeded(format!("{made} processes at once")),
+        Some(errno) => Answer::denied(format!("{} after {made} processes", name(errno))),
+    }
+}
+
+/// Periods of the limit that may count besides the time that was measured: the one that was
+/// already running, and the one that is not over.
+const PERIODS: u64 = 2;
+/// The scheduler's usual period, in microseconds (cpu.cfs_period_us).
+const PERIOD_US: u64 = 100_000;
+
+/// Whether this much processor time in this much time is more than a limit allows; the limit is
+/// in thousandths of one CPU, the times in microseconds.
+fn breaks_out(used: u64, wall: u64, limit: u64) -> bool {
+    used > limit.saturating_mul(wall.saturating_add(PERIODS * PERIOD_US)) / 1000
+}
+
+/// Spins until more processor time was used than the limit allows, or the time is over.
+pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
+    let length = if context.is_control() { CONTROL_SPIN } else { Duration::from_millis(milliseconds.min(5000)) };
+    let ran = child::run(PATIENCE, |teller| {
+        let began = Instant::now();
+        let mut started = 0;
+        for _ in 0..SPINNERS {
+            let spun = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {
+                loop {
+                    std::hint::spin_loop();
+                }
+            });
+            started += usize::from(spun.is_ok());
+        }
+        let (used, wall, out) = loop {
+            std::thread::sleep(Duration::from_millis(2));
+            let (used, wall) = (processor_time(), micros(began.elapsed()));
+            let out = breaks_out(used, wall, limit);
+            if out || began.elapsed() >= length {
+                break (used, wall, out);
+            }
+        };
+        let answer = match () {
+            () if started == 0 => Answer::failed("no thread to spin with"),
+            () if out => Answer::succeeded(format!("{used} us of processor time in {wall} us")),
+            () => Answer::denied(format!("only {used} us of processor time in {wall} us")),
+        };
+        teller.tell(&child::word(&answer));
+        // The spinning threads end with the child.
+    });
+    match answer_of(ran) {
+        (Some(Answer { outcome: Outcome::Denied, detail }), _) if context.is_control() => {
+            // A machine too busy to give the control its time shows nothing about a limit.
+            Answer::failed(detail)
+        }
+        (Some(answer), _) => answer,
+        (None, end) => Answer::failed(format!("the child ended without a word: {end:?}")),
+    }
+}
+
+/// Processor time of this process and its threads, in microseconds.
+fn processor_time() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_broken_only_beyond_the_periods_at_both_ends() {
+        // 20 % for 230 ms and two periods are 86 ms.
+        assert!(!breaks_out(80_000, 230_000, 200));
+        assert!(breaks_out(86_001, 230_000, 200));
+        assert!(!breaks_out(0, 0, 0));
+        assert!(breaks_out(1, 0, 0));
+    }
+}

@@ -1,0 +1,98 @@
+//! The probe: tries every wall of a workspace from inside, as the tenant, and the same things
+//! as root without walls, for control.
+//!
+//! Three roles, chosen by the only argument:
+//! - `gate`: the workspace's first process. Proves, waits for the single-use go, starts the
+//!   notebook, and stays as the workspace's init. Plan and go come on descriptor 3, the answer
+//!   leaves on descriptor 4.
+//! - `later`: beside running user code. Plan on stdin, answer on stdout; descriptor 5 is a proc
+//!   file system of its own pid namespace.
+//! - `control`: root on the machine, in a scratch network namespace. Plan on stdin, answer on
+//!   stdout.
+//!
+//! It is one static binary that needs nothing of the image, and it never sends a packet that a
+//! missing wall would not have let out anyway; the control's never leave its namespace.
+
+// Raw system calls are what this crate is for; each unsafe block says why it is sound.
+#![allow(unsafe_code)]
+
+mod answer;
+mod call;
+mod child;
+mod control;
+mod dial;
+mod fact;
+mod file;
+mod gate;
+mod init;
+mod load;
+mod proxy;
+mod run;
+mod socket;
+mod window;
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use cubicle_core::attempt::{Observations, ProbePlan, Role};
+
+/// The longest plan that is read, in bytes.
+const PLAN: u64 = 4 << 20;
+
+fn main() -> ExitCode {
+    let role = std::env::args().nth(1);
+    let result = match role.as_deref() {
+        Some("gate") => gate::run(window::Window::open()),
+        Some("later") => later(),
+        Some("control") => control(),
+        _ => Err(io::Error::other("usage: cubicle-probe gate|later|control")),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cubicle-probe: {error}");
+            ExitCode::from(70)
+        }
+    }
+}
+
+/// Beside user code: the plan comes from the supervisor alone, and nobody inside can name or
+/// open this process.
+fn later() -> io::Result<ExitCode> {
+    not_dumpable()?;
+    let plan = read_plan()?;
+    let context = answer::Context::new(Role::Tenant, &plan);
+    write_observations(&plan, Role::Tenant, run::run(&context, &plan, None))
+}
+
+fn control() -> io::Result<ExitCode> {
+    let plan = read_plan()?;
+    let context = answer::Context::new(Role::Control, &plan);
+    let scratch = control::network::Scratch::build(&plan)?;
+    let observations = run::run(&context, &plan, None);
+    drop(scratch);
+    write_observations(&plan, Role::Control, observations)
+}
+
+fn read_plan() -> io::Result<ProbePlan> {
+    let mut text = String::new();
+    io::stdin().take(PLAN).read_to_string(&mut text)?;
+    serde_json::from_str(&text).map_err(io::Error::other)
+}
+
+fn write_observations(
+    plan: &ProbePlan,
+    role: Role,
+    observations: Vec<cubicle_core::attempt::Observation>,
+) -> io::Result<ExitCode> {
+    let answer = Observations { nonce: plan.nonce.clone(), role, observations, disturbed: None };
+    let mut text = serde_json::to_string(&answer).map_err(io::Error::other)?;
+    text.push('\n');
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nobody of the same uid may read this process's memory or trace it (prctl(2)).
+fn not_dumpable() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
+}

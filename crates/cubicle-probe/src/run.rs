@@ -1,0 +1,216 @@
+//! Running a plan: dials first and together, then what needs a child; loads last, or for the
+//! control at the same time.
+
+use std::time::{Duration, Instant};
+
+use cubicle_core::attempt::{Action, Attempt, Observation, Outcome, ProbePlan};
+use jiff::Timestamp;
+
+use crate::answer::{Answer, Context};
+use crate::child::{self, End};
+use crate::dial::{self, Dialled, Target};
+use crate::window::{Window, micros};
+use crate::{call, control, fact, file, load, proxy, socket};
+
+/// How long a child with many small attempts may take.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Runs every attempt, in both roles.
+pub(crate) fn run(context: &Context, plan: &ProbePlan, window: Option<&mut Window>) -> Vec<Observation> {
+    let attempts = &plan.attempts;
+    let small = || {
+        let mut observations = dials(context, attempts, window.is_some());
+        observations.extend(tunnels(attempts));
+        observations.extend(together(context, attempts));
+        observations.extend(alone(context, attempts));
+        observations
+    };
+    let mut observations = if context.is_control() {
+        // No limit slows the control down, so that everything can go on at once.
+        std::thread::scope(|scope| {
+            let loads = scope.spawn(|| loads(context, attempts));
+            let mut observations = small();
+            // A thread that failed leaves its attempts unobserved, and these are unproven.
+            observations.extend(loads.join().unwrap_or_default());
+            observations
+        })
+    } else {
+        let mut observations = small();
+        observations.extend(loads(context, attempts));
+        observations
+    };
+    if let Some(window) = window {
+        let observed = window.close();
+        observations.extend(attempts.iter().filter_map(|attempt| match &attempt.action {
+            Action::TcpWindow { address, .. } => window.observation(&attempt.id, *address, observed),
+            _ => None,
+        }));
+    }
+    observations
+}
+
+fn observation(attempt: &Attempt, answer: Answer, duration: Duration) -> Observation {
+    Observation {
+        attempt: attempt.id.clone(),
+        outcome: answer.outcome,
+        detail: answer.detail,
+        at: Timestamp::now(),
+        duration_us: micros(duration),
+    }
+}
+
+fn dials(context: &Context, attempts: &[Attempt], has_window: bool) -> Vec<Observation> {
+    let chosen: Vec<(&Attempt, Target)> = attempts
+        .iter()
+        .filter_map(|attempt| {
+            let target = match attempt.action {
+                Action::TcpConnect { address, refusal_reaches } => Target { address, refusal_reaches, datagram: false },
+                Action::TcpWindow { address, .. } if !has_window => {
+                    Target { address, refusal_reaches: true, datagram: false }
+                }
+                Action::UdpExchange { address } => {
+                    Target { address, refusal_reaches: dial::refusal_reaches(address.ip()), datagram: true }
+                }
+                _ => return None,
+            };
+            Some((attempt, target))
+        })
+        .collect();
+    let targets: Vec<Target> = chosen.iter().map(|(_, target)| *target).collect();
+    named(chosen.into_iter().map(|(attempt, _)| attempt), dial::all(context, &targets))
+}
+
+fn tunnels(attempts: &[Attempt]) -> Vec<Observation> {
+    let (chosen, targets): (Vec<&Attempt>, Vec<_>) = attempts
+        .iter()
+        .filter_map(|attempt| match &attempt.action {
+            Action::ProxyConnect { proxy, target } => Some((attempt, (*proxy, target.clone()))),
+            _ => None,
+        })
+        .unzip();
+    named(chosen.into_iter(), proxy::all(&targets))
+}
+
+fn named<'a>(attempts: impl Iterator<Item = &'a Attempt>, dialled: Vec<Dialled>) -> Vec<Observation> {
+    attempts.zip(dialled).map(|(attempt, dialled)| observation(attempt, dialled.answer, dialled.duration)).collect()
+}
+
+/// Where an attempt runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the parent, with all the others of its kind.
+    Here,
+    /// In one child with many others.
+    Together,
+    /// In a child of its own.
+    Alone,
+    /// In the parent, last, because it slows everything down.
+    Last,
+}
+
+fn place(context: &Context, action: &Action) -> Place {
+    match action {
+        Action::TcpConnect { .. }
+        | Action::TcpWindow { .. }
+        | Action::UdpExchange { .. }
+        | Action::ProxyConnect { .. } => Place::Here,
+        Action::AllocateMemory { .. } | Action::ExceedProcesses { .. } | Action::Spin { .. } => Place::Last,
+        Action::Call { call } if call::needs_own_child(*call) => Place::Alone,
+        action if context.is_control() && control::scene::is_staged(action) => Place::Alone,
+        _ => Place::Together,
+    }
+}
+
+/// One small attempt, in a child.
+fn attempt_once(context: &Context, action: &Action) -> Answer {
+    if context.is_control() && control::scene::is_staged(action) {
+        return control::scene::play(context, action);
+    }
+    plainly(context, action)
+}
+
+/// One small attempt without a scene.
+pub(crate) fn plainly(context: &Context, action: &Action) -> Answer {
+    match action {
+        Action::Socket { kind } => socket::make(context, *kind),
+        Action::Call { call } => call::make(context, *call),
+        Action::Read { path, .. } => file::read(context, path),
+        Action::Write { path } => file::write(context, path),
+        Action::Create { directory } => file::create(context, directory),
+        Action::UnixConnect { path } => file::connect(context, path),
+        Action::Fact { fact } => fact::look(context, fact),
+        _ => Answer::failed("not an attempt for a child"),
+    }
+}
+
+fn timed(context: &Context, attempt: &Attempt) -> Observation {
+    let began = Instant::now();
+    let answer = attempt_once(context, &attempt.action);
+    observation(attempt, answer, began.elapsed())
+}
+
+/// Runs many attempts in one child. When the child dies, the attempt that it was at is judged
+/// by that, and a new child goes on.
+fn together(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
+    let chosen: Vec<&Attempt> =
+        attempts.iter().filter(|attempt| place(context, &attempt.action) == Place::Together).collect();
+    let mut observations: Vec<Observation> = Vec::with_capacity(chosen.len());
+    while observations.len() < chosen.len() {
+        let left = &chosen[observations.len()..];
+        let ran = child::run(PATIENCE, |teller| left.iter().for_each(|attempt| teller.tell(&timed(context, attempt))));
+        match ran {
+            Err(error) => {
+                let answer = Answer::failed(format!("no child: {error}"));
+                observations.extend(left.iter().map(|attempt| observation(attempt, answer.clone(), Duration::ZERO)));
+            }
+            Ok(said) => {
+                let told = said.observations.len();
+                observations.extend(said.observations);
+                if let Some(at) = left.get(told) {
+                    observations.push(observation(at, died(said.end), Duration::ZERO));
+                }
+            }
+        }
+    }
+    observations
+}
+
+fn alone(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
+    attempts
+        .iter()
+        .filter(|attempt| place(context, &attempt.action) == Place::Alone)
+        .map(|attempt| match child::run(PATIENCE, |teller| teller.tell(&timed(context, attempt))) {
+            Ok(mut said) => {
+                said.observations.pop().unwrap_or_else(|| observation(attempt, died(said.end), Duration::ZERO))
+            }
+            Err(error) => observation(attempt, Answer::failed(format!("no child: {error}")), Duration::ZERO),
+        })
+        .collect()
+}
+
+/// What it means that a child died during an attempt.
+fn died(end: End) -> Answer {
+    match end {
+        End::Signal(libc::SIGSYS) => Answer::denied("the filter killed the process"),
+        End::Signal(signal) => Answer::failed(format!("signal {signal} ended the child")),
+        End::Code(code) => Answer::failed(format!("the child left with code {code}")),
+        End::TooLong => Answer::failed("no answer in time"),
+    }
+}
+
+fn loads(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
+    attempts
+        .iter()
+        .filter(|attempt| place(context, &attempt.action) == Place::Last)
+        .map(|attempt| {
+            let began = Instant::now();
+            let answer = match &attempt.action {
+                Action::AllocateMemory { bytes } => load::allocate(context, *bytes),
+                Action::ExceedProcesses { limit } => load::exceed_processes(*limit),
+                Action::Spin { milliseconds, limit } => load::spin(context, *milliseconds, *limit),
+                _ => Answer { outcome: Outcome::Failed, detail: "not a load".to_owned() },
+            };
+            observation(attempt, answer, began.elapsed())
+        })
+        .collect()
+}

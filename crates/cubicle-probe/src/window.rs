@@ -1,0 +1,126 @@
+//! The start-up window: dialling from the first instruction on, before the plan is known.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cubicle_core::attempt::{Observation, Outcome};
+use cubicle_core::catalogue::START_UP_WINDOW;
+use jiff::Timestamp;
+use rustix::io::Errno;
+use std::net::SocketAddr;
+
+use crate::answer::{Answer, name};
+use crate::dial::{self, Start, Target};
+
+/// Between two rounds of dialling.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long it lasts: what the catalogue's attempts ask for.
+const LENGTH: Duration = Duration::from_millis(300);
+
+/// One address's fate so far.
+#[derive(Debug, Clone)]
+struct Fate {
+    dials: u32,
+    success: Option<(Duration, &'static str)>,
+    last: Option<Errno>,
+}
+
+/// The running window.
+pub(crate) struct Window {
+    opened: Timestamp,
+    fates: Arc<Mutex<Vec<Fate>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Window {
+    /// Begins to dial at once.
+    pub(crate) fn open() -> Self {
+        let began = Instant::now();
+        let opened = Timestamp::now();
+        let fate = Fate { dials: 0, success: None, last: None };
+        let fates = Arc::new(Mutex::new(vec![fate; START_UP_WINDOW.len()]));
+        // The very first round does not wait for a thread.
+        let mut waiting = Vec::new();
+        round(&fates, &mut waiting, began);
+        let shared = Arc::clone(&fates);
+        let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
+            while began.elapsed() < LENGTH {
+                std::thread::sleep(PAUSE);
+                collect(&shared, &mut waiting, began);
+                round(&shared, &mut waiting, began);
+            }
+            collect(&shared, &mut waiting, began);
+        });
+        Self { opened, fates, thread: thread.ok() }
+    }
+
+    /// Waits until the window is over. False when it could not be observed.
+    pub(crate) fn close(&mut self) -> bool {
+        self.thread.take().is_some_and(|thread| thread.join().is_ok())
+    }
+
+    /// What came of one address; none when it was not among those dialled.
+    pub(crate) fn observation(&self, attempt: &str, address: SocketAddr, observed: bool) -> Option<Observation> {
+        let index = START_UP_WINDOW.iter().position(|known| *known == address)?;
+        let fate = self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(index)?.clone();
+        let last = fate.last.map_or("no answer".to_owned(), name);
+        let answer = match fate.success {
+            Some((after, how)) => {
+                Answer::succeeded(format!("{how} {} ms after the first instruction", after.as_millis()))
+            }
+            None if !observed || fate.dials < 2 => Answer::failed("the window could not be observed"),
+            None => Answer::denied(format!("{} dials over {} ms: {last}", fate.dials, LENGTH.as_millis())),
+        };
+        Some(Observation {
+            attempt: attempt.to_owned(),
+            outcome: answer.outcome,
+            detail: answer.detail,
+            at: self.opened,
+            // The window's length is not a dial that ran into its deadline.
+            duration_us: if answer.outcome == Outcome::Denied && fate.last.is_some() { 0 } else { micros(LENGTH) },
+        })
+    }
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn round(fates: &Mutex<Vec<Fate>>, waiting: &mut Vec<(usize, OwnedFd)>, began: Instant) {
+    for (index, address) in START_UP_WINDOW.iter().enumerate() {
+        let started = dial::start(&Target { address: *address, refusal_reaches: true, datagram: false });
+        let mut fates = fates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fate) = fates.get_mut(index) {
+            fate.dials += 1;
+            match started {
+                Start::Waiting(socket) => waiting.push((index, socket)),
+                Start::Over(result) => note(fate, result, began),
+            }
+        }
+    }
+}
+
+/// Looks once at the sockets that have no answer yet.
+fn collect(fates: &Mutex<Vec<Fate>>, waiting: &mut Vec<(usize, OwnedFd)>, began: Instant) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    waiting.retain(|(index, socket)| {
+        let mut descriptor = [PollFd::new(socket, PollFlags::OUT)];
+        let ready = poll(&mut descriptor, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0);
+        if ready && let Some(fate) = fates.lock().unwrap_or_else(PoisonError::into_inner).get_mut(*index) {
+            note(fate, dial::finish(socket, false), began);
+        }
+        !ready
+    });
+}
+
+fn note(fate: &mut Fate, result: Result<(), Errno>, began: Instant) {
+    match result {
+        Ok(()) => fate.success = fate.success.or(Some((began.elapsed(), "connected"))),
+        Err(Errno::CONNREFUSED | Errno::CONNRESET) => {
+            fate.success = fate.success.or(Some((began.elapsed(), "refused by the other side")));
+        }
+        Err(errno) => fate.last = Some(errno),
+    }
+}

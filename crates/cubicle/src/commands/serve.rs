@@ -1,0 +1,74 @@
+//! `cubicle serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use cubicle_core::problem::{Problem, ProblemKind};
+use cubicle_local::serve::{self, Options};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::hub::Hub;
+use crate::{output, trace};
+
+/// How long the hub may take to come up.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Run the hub and the engine of this machine, in the foreground
+///
+/// Prints a link that signs the administrator in, once. Ctrl-C stops both; workspaces live on
+/// and are found again at the next start. CUBICLE_URL is the address that people type, when it is
+/// not http://LISTEN.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  CUBICLE_HOME=/srv/cubicle cubicle serve --listen 127.0.0.1:8000")]
+pub(crate) struct Arguments {
+    /// The address and port on which users reach the hub
+    #[arg(long, env = "CUBICLE_LISTEN", hide_env_values = true, default_value = "127.0.0.1:8000")]
+    listen: SocketAddr,
+
+    /// An OCI runtime to build sandboxes with, for example /usr/sbin/runc [default: libcontainer]
+    #[arg(long, env = "CUBICLE_RUNTIME", hide_env_values = true, value_name = "PROGRAM")]
+    runtime: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
+        trace::start();
+        let options = Options {
+            home: context.home().to_owned(),
+            listen: self.listen,
+            // Not an option of the command line: the hub reads the same variable.
+            url: std::env::var("CUBICLE_URL").ok().filter(|url| !url.is_empty()),
+            runtime: self.runtime,
+        };
+        let hub = context.hub()?;
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+            Problem::engine(format!("no runtime: {error}"), "check the limits of this shell (`ulimit -a`)")
+        })?;
+        runtime.block_on(serve::run(options, || announce(hub)))?;
+        Ok(Outcome::Done)
+    }
+}
+
+/// Waits for the hub, gives the machine its administrator, and prints the link to sign in with.
+async fn announce(hub: Hub) -> Result<(), Problem> {
+    let begun = Instant::now();
+    loop {
+        match hub.call::<Value>(Method::GET, "/api/v1/users/admin", None).await {
+            Ok(_) => break,
+            Err(problem) if problem.kind == ProblemKind::NotFound => {
+                let administrator = json!({ "name": "admin", "admin": true });
+                hub.call::<Value>(Method::POST, "/api/v1/users", Some(&administrator)).await?;
+                break;
+            }
+            Err(problem) if begun.elapsed() > READY_WITHIN => return Err(problem),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    let link: Value = hub.call(Method::POST, "/api/v1/users/admin/sign-in-link", None).await?;
+    let url = link.get("url").and_then(Value::as_str).unwrap_or_default();
+    output::write(&format!("Cubicle is ready: {url}\n"))
+}

@@ -1,0 +1,138 @@
+//! `cubicle user`
+
+use anstyle::Style;
+use clap::Subcommand;
+use cubicle_core::name::{UserId, UserName};
+use cubicle_core::problem::Problem;
+use hyper::Method;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::context::{Context, block_on};
+use crate::exit::Outcome;
+use crate::hub::segment;
+use crate::output::table::{Cell, Table};
+
+/// Who may sign in
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  cubicle user add alice && cubicle user sign-in-link alice")]
+pub(crate) enum Command {
+    /// Add a user
+    ///
+    /// Two names that differ only in case or in how Unicode spells them are one user.
+    #[command(after_help = "Example:\n  cubicle user add alice")]
+    Add {
+        /// The name: 1 to 64 letters or digits of any script, and . _ - @ after the first
+        name: String,
+        /// May administer users, templates and everybody's workspaces
+        #[arg(long)]
+        admin: bool,
+        /// A group of the user, for templates that are for groups only; may be repeated
+        #[arg(long, value_name = "GROUP")]
+        group: Vec<String>,
+    },
+    /// List users
+    #[command(after_help = "Example:\n  cubicle user list")]
+    List,
+    /// Close an account: its sessions end and nobody signs in with it
+    #[command(after_help = "Example:\n  cubicle user disable alice")]
+    Disable {
+        /// The name
+        name: String,
+    },
+    /// Open a closed account again
+    #[command(after_help = "Example:\n  cubicle user enable alice")]
+    Enable {
+        /// The name
+        name: String,
+    },
+    /// Print a link that signs a user in, once
+    #[command(after_help = "Example:\n  cubicle user sign-in-link alice")]
+    SignInLink {
+        /// The name
+        name: String,
+    },
+}
+
+/// An account as the hub describes it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Account {
+    id: UserId,
+    name: UserName,
+    admin: bool,
+    disabled: bool,
+    /// The groups that restricted templates ask for.
+    #[serde(default)]
+    groups: Vec<String>,
+    created_at: Timestamp,
+}
+
+/// The hub's answer to a request for a link.
+#[derive(Debug, Serialize, Deserialize)]
+struct Link {
+    url: String,
+    expires_at: Timestamp,
+}
+
+impl Command {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
+        match self {
+            Self::Add { name, admin, group } => {
+                let name: UserName = name.parse()?;
+                let body = json!({ "name": name, "admin": admin, "groups": group });
+                let account: Account = call(context, Method::POST, "/api/v1/users", Some(&body))?;
+                context.printer.print(&account, |_| {
+                    format!("{} added; it signs in with `cubicle user sign-in-link {}`\n", account.name, account.name)
+                })?;
+            }
+            Self::List => {
+                let accounts: Vec<Account> = call(context, Method::GET, "/api/v1/users", None)?;
+                context.printer.print(&accounts, |printer| {
+                    let mut table = Table::new(["NAME", "ROLE", "STATE", "CREATED", "ID"]);
+                    for account in &accounts {
+                        let state = if account.disabled {
+                            Cell::styled("disabled", Style::new().dimmed())
+                        } else {
+                            "active".into()
+                        };
+                        table.row([
+                            account.name.as_str().into(),
+                            if account.admin { "admin" } else { "user" }.into(),
+                            state,
+                            account.created_at.strftime("%Y-%m-%d").to_string().into(),
+                            account.id.as_str().into(),
+                        ]);
+                    }
+                    table.render(printer, "No users. Add one with `cubicle user add NAME`.")
+                })?;
+            }
+            Self::Disable { name } => switch(context, &name, true)?,
+            Self::Enable { name } => switch(context, &name, false)?,
+            Self::SignInLink { name } => {
+                let name: UserName = name.parse()?;
+                let path = format!("/api/v1/users/{}/sign-in-link", segment(name.as_str()));
+                let link: Link = call(context, Method::POST, &path, None)?;
+                context.printer.print(&link, |_| format!("{}\n", link.url))?;
+            }
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn switch(context: &Context, name: &str, disabled: bool) -> Result<(), Problem> {
+    let name: UserName = name.parse()?;
+    let verb = if disabled { "disable" } else { "enable" };
+    let path = format!("/api/v1/users/{}/{verb}", segment(name.as_str()));
+    let _: Value = call(context, Method::POST, &path, None)?;
+    context.printer.print(&json!({ "name": name, "disabled": disabled }), |_| format!("{name} {verb}d\n"))
+}
+
+fn call<T: serde::de::DeserializeOwned>(
+    context: &Context,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<T, Problem> {
+    block_on(async { context.hub()?.call(method, path, body).await })
+}

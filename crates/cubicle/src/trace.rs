@@ -1,0 +1,21 @@
+//! Logs of the long-running commands, on standard error.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::output;
+
+/// Starts logging: `CUBICLE_LOG` chooses what, in the syntax of tracing's `EnvFilter`, for
+/// example `debug` or `cubicle_hub=debug`; without it, what an operator should know.
+pub(crate) fn start() {
+    let filter = EnvFilter::try_from_env("CUBICLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && output::colour_wanted())
+        .try_init();
+    if started.is_err() {
+        output::note("logging was started twice");
+    }
+}

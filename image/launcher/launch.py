@@ -1,0 +1,125 @@
+"""Starts JupyterLab in a workspace: quickly, quietly, and also when the home is full.
+
+Reads CUBICLE_PORT and CUBICLE_TOKEN. What users configure in their home still counts, except
+where the hub depends on it: address, port, token.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import site
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# What the server and a first kernel write before the user does anything, with a margin.
+ROOM_NEEDED = 1 << 20
+
+
+def block_slow_imports() -> None:
+    """Keeps out what the image's build found to cost seconds at import.
+
+    Its only use in a Jupyter server is checking the `iri` format of JSON schemas, which no schema
+    of Jupyter's has; the importing package treats it as optional. Kernels are not affected.
+    """
+    for module in json.loads((HERE / "slow_imports.json").read_text(encoding="ascii")):
+        sys.modules[module] = None
+
+
+def add_user_packages() -> None:
+    """Lets the server find extensions in the home, after the image's own packages.
+
+    The interpreter runs isolated, so that a package in the home that does not fit the server
+    cannot keep it from starting. Kernels are ordinary interpreters: there the user's come first.
+    """
+    base = os.environ.get("PYTHONUSERBASE") or os.path.expanduser("~/.local")
+    os.environ["PYTHONUSERBASE"] = base
+    path = os.environ.get("PATH", os.defpath).split(":")
+    os.environ["PATH"] = ":".join([f"{base}/bin", *(folder for folder in path if folder != f"{base}/bin")])
+    site.USER_BASE = base
+    site.USER_SITE = f"{base}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    site.ENABLE_USER_SITE = True
+    if os.path.isdir(site.USER_SITE):
+        site.addsitedir(site.USER_SITE)
+
+
+def has_room(home: Path) -> bool:
+    """Whether the home takes the few files that a start writes."""
+    try:
+        with tempfile.TemporaryFile(dir=home) as file:
+            os.posix_fallocate(file.fileno(), 0, ROOM_NEEDED)
+    except OSError:
+        return False
+    return True
+
+
+def options(port: str, token: str, home: Path, room: bool) -> list[str]:
+    """The server's options; given as arguments, they win over configuration files in the home."""
+    chosen = {
+        # Reached only by the engine, from inside the workspace's own network namespace.
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": "0",
+        "ServerApp.base_url": "/",
+        "ServerApp.root_dir": str(home),
+        "IdentityProvider.token": token,
+        # The hub checks Host and Origin and gives every workspace an origin of its own.
+        "ServerApp.allow_remote_access": "True",
+        "ServerApp.trust_xheaders": "True",
+        "ServerApp.open_browser": "False",
+        # Stopping is the hub's: a server that quits by its own button looks like a crash.
+        "ServerApp.quit_button": "False",
+        "ServerApp.shutdown_no_activity_timeout": "0",
+        # Nothing asks the outside for news, updates or catalogues of extensions.
+        "LabApp.news_url": "None",
+        "LabApp.check_for_updates_class": "jupyterlab.handlers.announcements.NeverCheckForUpdate",
+        "LabApp.extension_manager": "readonly",
+    }
+    if not room:
+        chosen["NotebookNotary.db_file"] = ":memory:"
+        chosen["NotebookNotary.secret"] = secrets.token_hex(32)
+    return [f"--{name}={value}" for name, value in chosen.items()]
+
+
+def keep_token_off_pages(application: type) -> None:
+    """Keeps the token out of what browsers get: the hub adds it to every request by itself."""
+    initialize = application.initialize_handlers
+
+    def without_token(self) -> None:
+        initialize(self)
+        self.serverapp.web_app.settings["page_config_data"]["token"] = ""
+
+    application.initialize_handlers = without_token
+
+
+def main() -> None:
+    port = os.environ.pop("CUBICLE_PORT", "8888")
+    # Popped: kernels and terminals have no use for it.
+    token = os.environ.pop("CUBICLE_TOKEN", "")
+    if not token:
+        sys.exit("launch.py: CUBICLE_TOKEN is not set; a notebook without a token is not started")
+    home = Path(os.environ.setdefault("HOME", "/home/user"))
+    os.environ.setdefault("SHELL", "/bin/bash")
+    # Sockets and connection files live as long as the server; never in the home, which may be full.
+    os.environ["JUPYTER_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="jupyter-runtime-")
+    room = has_room(home)
+    if not room:
+        print(f"launch.py: {home} is full; starting without history and trust database", file=sys.stderr)
+        # Not made here: finding one, Jupyter would migrate files into the home from it.
+        os.environ["IPYTHONDIR"] = os.path.join(tempfile.mkdtemp(prefix="ipython-"), "ipython")
+    with contextlib.suppress(OSError):
+        os.chdir(home)
+    block_slow_imports()
+    add_user_packages()
+
+    from jupyterlab.labapp import LabApp
+
+    keep_token_off_pages(LabApp)
+    sys.argv = ["jupyter-lab"]
+    sys.exit(LabApp.launch_instance(options(port, token, home, room)))
+
+
+if __name__ == "__main__":
+    main()
