@@ -2,7 +2,7 @@
 //   SIGN_IN_URL=http://localhost:8000/sign-in/link?token=... node end-to-end.mjs SCREENSHOTS
 // Sign in, launch, watch the five steps, work in JupyterLab, stop, start, find the file, delete; then
 // the administrator's pages. Every page of the hub is taken in all shapes and asked by axe.
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { Findings, inspect, launchBrowser, watch } from "./browser.mjs";
 
@@ -109,6 +109,38 @@ function read(name) {
   }, name);
 }
 
+/** The hub's process of this CUBICLE_HOME. */
+async function hubProcess() {
+  for (const entry of await readdir("/proc")) {
+    if (!/^[0-9]+$/.test(entry)) continue;
+    try {
+      const [command, environment] = await Promise.all([readFile(`/proc/${entry}/cmdline`), readFile(`/proc/${entry}/environ`)]);
+      if (command.includes("internal-hub") && environment.includes(`CUBICLE_HOME=${process.env.CUBICLE_HOME}\0`)) return Number(entry);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  throw new Error("the hub's process was not found");
+}
+
+/** Waits until the condition gives something true. */
+async function until(what, condition, seconds) {
+  const deadline = performance.now() + seconds * 1000;
+  while (!(await condition().catch(() => false))) {
+    if (performance.now() > deadline) throw new Error(`${what} did not happen within ${seconds} s`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+/** Launches a template from the gallery and waits until its notebook server shows in the tab; returns its id. */
+async function launchFromGallery(template, name) {
+  const card = page.locator(".gallery .card", { has: page.locator("h3", { hasText: new RegExp(`^${template}$`) }) });
+  await card.locator("input[name=name]").fill(name);
+  await card.locator("button").click();
+  const seen = await followLaunch();
+  return { workspace: new URL(page.url()).hostname.split(".")[0], seen };
+}
+
 try {
   await visit("/sign-in", "sign-in");
   expectedStatus = "status of 40";
@@ -127,11 +159,7 @@ try {
   await look("home-empty");
 
   current = "launch";
-  const card = page.locator(".gallery .card", { has: page.locator("h3", { hasText: /^jupyterlab$/ }) });
-  await card.locator("input[name=name]").fill(NAME);
-  await card.locator("button").click();
-  const seen = await followLaunch();
-  const workspace = new URL(page.url()).hostname.split(".")[0];
+  const { workspace, seen } = await launchFromGallery("jupyterlab", NAME);
   const origin = new URL(page.url()).origin;
   say(`opened ${origin}; saw ${[...seen].join(", ")}`);
   findings.check(current, origin === hub.replace(/\/\/[^:/]+/, `//${workspace}.localhost`), `opened at ${origin}`);
@@ -152,6 +180,15 @@ try {
   const cookies = await page.evaluate(() => document.cookie);
   findings.check(current, !/session/i.test(cookies), "a script in the workspace reads a session cookie");
   say("worked in JupyterLab");
+
+  current = "hub killed";
+  await run('kept = 41\nprint("set", kept)', ':has-text("set 41")');
+  const killed = await hubProcess();
+  process.kill(killed, "SIGKILL");
+  await until("another hub", async () => (await hubProcess()) !== killed && (await fetch(`${hub}/healthz`)).ok, 30);
+  // Neither reloaded nor signed in again: the tab finds its kernel by itself.
+  await run('print("still", kept + 1)', ':has-text("still 42")');
+  say("the hub was killed; the open tab went on with the same kernel");
 
   await visit("/", "home");
   await visit(`/workspaces/${workspace}`, "workspace");
@@ -211,6 +248,27 @@ try {
     ["/account", "account"],
   ];
   for (const [location, name] of asAdministrator) await visit(location, name);
+
+  current = "idle tab";
+  await page.goto(`${hub}/admin/templates`);
+  await page.fill(
+    "#yaml",
+    "apiVersion: cubicle.dev/v1alpha1\nkind: Template\nmetadata: {name: short}\nspec: {image: jupyterlab, idle: {after: 30s, maxBusy: 1h}}\n",
+  );
+  await page.click("text=Apply");
+  await page.waitForSelector("text=short");
+  await page.goto(hub);
+  const { workspace: idle } = await launchFromGallery("short", "Left open");
+  await openNotebook();
+  // From here on nobody touches the tab; JupyterLab goes on asking by itself.
+  await until("the stop of an idle open tab", async () => (await (await context.request.get(`${hub}/api/v1/workspaces/${idle}`)).json()).state === "stopped", 120);
+  await page.goto(`${hub}/workspaces/${idle}`);
+  findings.check(current, (await page.locator("main").innerText()).includes("idle"), "its page does not say why it was stopped");
+  await look("workspace-idle");
+  await page.goto(`${hub}/workspaces/${idle}/delete`);
+  await page.click("main button");
+  await page.waitForSelector("#gallery");
+  say("an idle open tab was stopped");
 
   current = "add a user";
   await page.goto(`${hub}/admin/users`);

@@ -7,7 +7,12 @@ import re
 from pathlib import Path
 
 
-def _processes(home: Path) -> set[str]:
+# First host uid of workspaces (crates/cubicle-local/src/settle.rs).
+_FIRST_ID = 0x1000_0000
+
+
+def processes(home: Path) -> set[str]:
+    """The product's own processes of this home."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -20,14 +25,9 @@ def _processes(home: Path) -> set[str]:
     return found
 
 
-def _namespaces() -> set[str]:
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*/ns/*"):
-        try:
-            found.add(f"namespace {os.readlink(entry)}")
-        except OSError:
-            continue
-    return found
+def _is_ours(process: Path, home: Path) -> bool:
+    program = os.readlink(process / "exe")
+    return program.startswith(str(home)) or process.stat().st_uid >= _FIRST_ID or "/cubicle/w-" in (process / "cgroup").read_text()
 
 
 def _cgroups() -> set[str]:
@@ -56,12 +56,20 @@ def _mounts(home: Path) -> set[str]:
 
 def look(home: Path) -> set[str]:
     """Everything there is now: processes, cgroups, loop devices and mounts of this home."""
-    return _processes(home) | _cgroups() | _loops(home) | _mounts(home)
+    return processes(home) | _cgroups() | _loops(home) | _mounts(home)
 
 
-def namespaces() -> set[str]:
-    """Every namespace that a process is in."""
-    return _namespaces()
+def namespaces(home: Path) -> set[str]:
+    """Every namespace that a process of this home or of a workspace is in, but the machine's own."""
+    own = {os.readlink(entry) for entry in Path("/proc/self/ns").iterdir()}
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if _is_ours(process, home):
+                found.update(f"namespace {os.readlink(entry)}" for entry in (process / "ns").iterdir())
+        except OSError:
+            continue
+    return {name for name in found if name.removeprefix("namespace ") not in own}
 
 
 def descriptors(pid: int) -> int:

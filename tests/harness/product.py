@@ -59,6 +59,8 @@ class Product:
         self.home = Path(tempfile.mkdtemp(prefix="cubicle-test-", dir="/var/tmp"))
         self.port = free_port()
         self.server: subprocess.Popen[bytes] | None = None
+        # What `cubicle serve` is started through, for example `nsenter` into a namespace of the test's.
+        self.enter: list[str] = []
         self.environment = {
             **os.environ,
             "CUBICLE_HOME": str(self.home),
@@ -100,7 +102,7 @@ class Product:
         log = open(self.home / "serve.log", "ab")
         offset = log.tell()
         self.server = subprocess.Popen(
-            [self.program, "serve"], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [*self.enter, self.program, "serve"], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         log.close()
 
@@ -159,6 +161,15 @@ class Product:
         """Runs Python inside a workspace as its tenant and returns what it prints."""
         return self.exec(workspace, "/usr/bin/python3", "-c", code, accept=accept, timeout=timeout).stdout.decode()
 
+    def hub_pid(self) -> int | None:
+        """The hub's process, when it runs."""
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if b"internal-hub" in (entry / "cmdline").read_bytes():
+                    if f"CUBICLE_HOME={self.home}\0".encode() in (entry / "environ").read_bytes():
+                        return int(entry.name)
+        return None
+
     def purge(self) -> None:
         """Ends everything and removes the home."""
         if self.server is not None and self.server.poll() is None:
@@ -181,14 +192,16 @@ class Suite:
     def __init__(self) -> None:
         self.passed = 0
         self.failed: list[str] = []
+        self.names: list[str] = []
 
     @contextlib.contextmanager
     def case(self, name: str):
         """One case; a failure is printed and counted, and the next case runs."""
+        self.names.append(name)
         began = time.monotonic()
         try:
             yield
-        except (Failed, subprocess.TimeoutExpired, OSError, ValueError, KeyError, IndexError) as error:
+        except (Failed, subprocess.SubprocessError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
             self.failed.append(name)
             print(f"FAILED {name}: {type(error).__name__}: {error}", flush=True)
         else:

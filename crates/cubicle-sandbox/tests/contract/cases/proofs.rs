@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use cubicle_core::attempt::{GATE_CPU_LIMIT, GATE_MEMORY_LIMIT};
 use cubicle_sandbox::protocol::Request;
 
 use super::walls::value;
@@ -13,8 +14,8 @@ pub(super) fn proof_limits(world: &World) {
     let sandbox = world.build(world.spec()).expect("a sandbox");
     let proof = sandbox.prove("n").expect("a proof");
     let during = &proof.cgroup_before;
-    assert_eq!((during.memory_limit, during.swap_limit), (Some(96 << 20), Some(0)));
-    assert_eq!((during.cpu_limit, during.pids_limit), (Some(100), Some(64)));
+    assert_eq!((during.memory_limit, during.swap_limit), (Some(GATE_MEMORY_LIMIT), Some(0)));
+    assert_eq!((during.cpu_limit, during.pids_limit), (Some(GATE_CPU_LIMIT), Some(64)));
     assert!(during.pids >= 1 && proof.cgroup_after.cpu_usage_us >= during.cpu_usage_us);
     let last = &proof.cgroup_final;
     assert_eq!((last.memory_limit, last.swap_limit), (Some(128 << 20), Some(0)));
