@@ -83,7 +83,8 @@ async function openNotebook() {
   await page.waitForSelector(".jp-LauncherCard", { timeout: CELL_MS });
   await page.locator(".jp-LauncherCard[data-category=Notebook]").first().click();
   await page.waitForSelector(".jp-Notebook .jp-CodeCell .cm-content", { timeout: CELL_MS });
-  await page.waitForSelector(".jp-Notebook-ExecutionIndicator[data-status=idle]", { timeout: CELL_MS });
+  // The indicator in the notebook says idle before there is a kernel, and JupyterLab forgets what is run then.
+  await page.waitForSelector("#jp-main-statusbar >> text=/ \\| Idle/", { timeout: CELL_MS });
 }
 
 /** Runs code in the last cell and waits for its output. */
@@ -99,6 +100,7 @@ async function save() {
   // JupyterLab asks for a name when a notebook is saved for the first time.
   const rename = page.locator(".jp-Dialog button.jp-mod-accept");
   await rename.click({ timeout: 5000 }).catch(() => {});
+  await page.locator(".jp-mod-dirty").waitFor({ state: "detached", timeout: CELL_MS });
 }
 
 /** Reads a file of the home through the notebook's own origin. */
@@ -174,7 +176,6 @@ try {
   await run('import pandas\nprint("sum", pandas.DataFrame({"a": [1, 2, 3]})["a"].sum())', ':has-text("sum 6")');
   await run("import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()", " img");
   await run('print("written", open("kept.txt", "w").write("kept"))', ':has-text("written 4")');
-  await save();
   await page.screenshot({ path: path.join(screenshots, "notebook.light.png") });
   findings.check(current, (await read("kept.txt")) === "kept", "the file was not written");
   const cookies = await page.evaluate(() => document.cookie);
@@ -188,6 +189,8 @@ try {
   await until("another hub", async () => (await hubProcess()) !== killed && (await fetch(`${hub}/healthz`)).ok, 30);
   // Neither reloaded nor signed in again: the tab finds its kernel by itself.
   await run('print("still", kept + 1)', ':has-text("still 42")');
+  // Unsaved, JupyterLab would ask before the page is left.
+  await save();
   say("the hub was killed; the open tab went on with the same kernel");
 
   await visit("/", "home");
@@ -259,7 +262,8 @@ try {
   await page.waitForSelector("text=short");
   await page.goto(hub);
   const { workspace: idle } = await launchFromGallery("short", "Left open");
-  await openNotebook();
+  // JupyterLab opens the notebook of the home again, with a kernel.
+  await page.waitForSelector("#jp-main-statusbar >> text=/ \\| Idle/", { timeout: CELL_MS });
   // From here on nobody touches the tab; JupyterLab goes on asking by itself.
   await until("the stop of an idle open tab", async () => (await (await context.request.get(`${hub}/api/v1/workspaces/${idle}`)).json()).state === "stopped", 120);
   await page.goto(`${hub}/workspaces/${idle}`);
