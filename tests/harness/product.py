@@ -55,8 +55,11 @@ def free_port() -> int:
 class Product:
     """One installation: programs, image, state, and the running `cubicle serve`."""
 
-    def __init__(self, programs: Path = PROGRAMS, environment: dict[str, str] | None = None):
+    def __init__(self, programs: Path = PROGRAMS, environment: dict[str, str] | None = None, disk: str | None = None):
+        """`disk` gives the home a small disk of its own, for example `512m`."""
         self.home = Path(tempfile.mkdtemp(prefix="cubicle-test-", dir="/var/tmp"))
+        if disk is not None:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}", "cubicle-test", self.home], check=True)
         self.port = free_port()
         self.server: subprocess.Popen[bytes] | None = None
         # What `cubicle serve` is started through, for example `nsenter` into a namespace of the test's.
@@ -183,6 +186,8 @@ class Product:
                 self.server.wait()
                 self.server = None
         subprocess.run([SOURCE / "down", "--purge"], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True)
+        if self.home.is_mount():
+            subprocess.run(["umount", "--lazy", self.home])
         shutil.rmtree(self.home, ignore_errors=True)
 
 

@@ -24,6 +24,7 @@ use crate::level::EngineKind;
 use crate::plan::Situation;
 use entry::Entry;
 
+pub use container::FILE_RULES;
 pub use network::START_UP_WINDOW;
 pub use promise::promised;
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::Phase;
-use cubicle_core::level::EngineKind;
 use cubicle_core::name::WorkspaceId;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::{Report, Verdict};
@@ -116,7 +115,7 @@ impl Launch {
         self.begin(Step::Plan, "choosing the walls");
         let template = &row.private.template;
         let image = images::find(&self.supervisor.layout, &template.spec.image)?;
-        let promised = catalogue::promised(row.workspace.level, EngineKind::Local).len();
+        let promised = self.supervisor.promised(row.workspace.level).len();
         let row = self.supervisor.store.update(&self.id, |row| row.private.image = image.digest.clone())?;
         let limits = limits(&row.private.template);
         let egress = match row.private.template.egress().mode {
@@ -249,7 +248,7 @@ impl Launch {
     async fn prove(&mut self, row: &Row) -> Result<String, Failure> {
         self.begin(Step::Prove, "trying every wall from inside");
         let situation = self.supervisor.situation(row);
-        let promised = catalogue::promised(row.workspace.level, EngineKind::Local);
+        let promised = self.supervisor.promised(row.workspace.level);
         let nonce = secret();
         let plan = catalogue::probe_plan(&situation, &[], Phase::Gate, &nonce);
         let started_at = Timestamp::now();

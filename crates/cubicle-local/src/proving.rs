@@ -1,7 +1,7 @@
 //! Proofs of running workspaces: asked again whenever somebody wants to know.
 
 use cubicle_core::attempt::{Phase, ProbePlan};
-use cubicle_core::level::EngineKind;
+use cubicle_core::level::{EngineKind, Level};
 use cubicle_core::name::WorkspaceId;
 use cubicle_core::plan::Situation;
 use cubicle_core::problem::Problem;
@@ -9,7 +9,7 @@ use cubicle_core::report::{GuaranteeReport, Report, Verdict};
 use cubicle_core::workspace::State;
 use cubicle_core::{catalogue, judge};
 use cubicle_sandbox::client;
-use cubicle_sandbox::protocol::{Request, Response};
+use cubicle_sandbox::protocol::{Request, Response, RuntimeChoice};
 use jiff::Timestamp;
 
 use crate::machine;
@@ -34,6 +34,16 @@ impl Supervisor {
         }
     }
 
+    /// The ids of what a level promises here. An operator's own runtime knows nothing of Landlock,
+    /// so what only Landlock holds is not claimed with it.
+    pub(crate) fn promised(&self, level: Level) -> Vec<&'static str> {
+        let mut promised = catalogue::promised(level, EngineKind::Local);
+        if self.settings.runtime != RuntimeChoice::Libcontainer {
+            promised.retain(|id| *id != catalogue::FILE_RULES);
+        }
+        promised
+    }
+
     pub(crate) async fn verify(&self, id: &WorkspaceId, only: &[String]) -> Result<Report, Problem> {
         let live = self.live(id);
         let _one = live.lifecycle.lock().await;
@@ -56,7 +66,7 @@ impl Supervisor {
             }
         }
         let situation = self.situation(&row);
-        let promised = catalogue::promised(row.workspace.level, EngineKind::Local);
+        let promised = self.promised(row.workspace.level);
         let plan = catalogue::probe_plan(&situation, only, Phase::Later, &secret());
         let started_at = Timestamp::now();
         let began = std::time::Instant::now();

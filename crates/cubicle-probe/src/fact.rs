@@ -47,6 +47,7 @@ fn find(context: &Context, fact: &Fact) -> io::Result<Found> {
         Fact::SwapPresent => process::swap_present(),
         Fact::WritableMounts { allowed } => mounts::writable(context, allowed),
         Fact::LooseMounts { except } => mounts::loose(context, except),
+        Fact::WritableMount { path } => mounts::writable_at(path),
         Fact::SharedMounts => mounts::shared(context),
         Fact::UnpinnedImage => mounts::unpinned_image(context),
         Fact::Devices { allowed } => tree::devices(allowed),

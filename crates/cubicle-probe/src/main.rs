@@ -23,6 +23,7 @@ mod control;
 mod dial;
 mod fact;
 mod file;
+mod filter;
 mod gate;
 mod init;
 mod load;

@@ -10,7 +10,7 @@ use crate::answer::{Answer, Context};
 use crate::child::{self, End};
 use crate::dial::{self, Dialled, Target};
 use crate::window::{Window, micros};
-use crate::{call, control, fact, file, load, proxy, socket};
+use crate::{call, control, fact, file, filter, load, proxy, socket};
 
 /// How long a child with many small attempts may take.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -116,6 +116,7 @@ fn place(context: &Context, action: &Action) -> Place {
         | Action::ProxyConnect { .. } => Place::Here,
         Action::AllocateMemory { .. } | Action::ExceedProcesses { .. } | Action::Spin { .. } => Place::Last,
         Action::Call { call } if call::needs_own_child(*call) => Place::Alone,
+        Action::PassFilter { .. } | Action::StackRules => Place::Alone,
         action if context.is_control() && control::scene::is_staged(action) => Place::Alone,
         _ => Place::Together,
     }
@@ -134,6 +135,8 @@ pub(crate) fn plainly(context: &Context, action: &Action) -> Answer {
     match action {
         Action::Socket { kind } => socket::make(context, *kind),
         Action::Call { call } => call::make(context, *call),
+        Action::PassFilter { call } => filter::pass(context, *call),
+        Action::StackRules => filter::stack_rules(context),
         Action::Read { path, .. } => file::read(context, path),
         Action::Write { path } => file::write(context, path),
         Action::Create { directory } => file::create(context, directory),

@@ -54,6 +54,17 @@ pub enum Action {
         /// Which.
         call: Call,
     },
+    /// Find out whether the system-call filter lets a call pass, without making it: in a child
+    /// that adds a filter of its own, whose answer for the call is "ask the tracer", and that has
+    /// none. The kernel takes the strictest answer of all filters, so a filter that refuses shows
+    /// by its error number, and one that allows by ENOSYS (seccomp(2), SECCOMP_RET_TRACE).
+    PassFilter {
+        /// Which.
+        call: FilteredCall,
+    },
+    /// Stack as many Landlock rule sets on a child as the kernel allows to one process: one that
+    /// is restricted already is told so by E2BIG (landlock_restrict_self(2)).
+    StackRules,
     /// Open a file for reading and read one byte, or list one entry of a directory.
     Read {
         /// The path.
@@ -257,6 +268,43 @@ pub enum Call {
     RaiseLimit,
 }
 
+/// Calls that the kernel refuses to a tenant for other reasons too, or that work on harmless
+/// arguments: only the filter's own answer shows that the filter is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilteredCall {
+    /// `init_module`.
+    InitModule,
+    /// `finit_module`.
+    FinitModule,
+    /// `delete_module`.
+    DeleteModule,
+    /// `kexec_load`.
+    KexecLoad,
+    /// `kexec_file_load`.
+    KexecFileLoad,
+    /// `migrate_pages`.
+    MigratePages,
+    /// `move_pages`.
+    MovePages,
+    /// `mbind`.
+    Mbind,
+    /// `vmsplice`.
+    Vmsplice,
+    /// `memfd_secret`.
+    MemfdSecret,
+    /// `mknod` of a block device.
+    Mknod,
+    /// `mknodat` of a block device.
+    Mknodat,
+    /// `ioctl(TIOCSTI)`: types into a terminal.
+    TypeIntoTerminal,
+    /// `ioctl(TIOCLINUX)`: pastes into a console.
+    PasteIntoConsole,
+    /// `personality(ADDR_NO_RANDOMIZE)`.
+    FixAddresses,
+}
+
 /// How a field of `/proc/self/status` is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -308,6 +356,11 @@ pub enum Fact {
     LooseMounts {
         /// Where it may: the private `/dev` and the kernel's own.
         except: Vec<String>,
+    },
+    /// The file system at this path is mounted writable.
+    WritableMount {
+        /// The path.
+        path: String,
     },
     /// A mount passes changes on to or from the machine.
     SharedMounts,

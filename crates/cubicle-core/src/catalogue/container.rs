@@ -1,6 +1,6 @@
 //! Guarantees about what the workspace's processes are: users, capabilities, namespaces, files.
 
-use super::entry::{Attempts, BOTH, CALL_CONTROL, Entry, FACT_CONTROL, calls, fact, reads, writes};
+use super::entry::{Attempts, BOTH, CALL_CONTROL, Entry, FACT_CONTROL, LOCAL, calls, fact, reads, writes};
 use crate::attempt::{Action, Call, Fact, Phase, Rule};
 use crate::guarantee::{Guarantee, Layer, Place};
 use crate::plan::Situation;
@@ -27,6 +27,15 @@ fn creates(directories: &[&str]) -> Attempts {
         .collect()
 }
 
+/// Whether these are mounted writable. Who owns the files there stops a tenant too: only the mount's own
+/// flag shows this wall.
+fn mounts(paths: &[&str]) -> Attempts {
+    paths
+        .iter()
+        .map(|path| fact(&format!("the mount of {path}"), Fact::WritableMount { path: (*path).to_owned() }))
+        .collect()
+}
+
 /// The first host id of a workspace and how many it has.
 const IDS: u32 = 65_536;
 
@@ -36,6 +45,9 @@ const fn entry(guarantee: Guarantee, attempts: fn(&Situation, Phase) -> Attempts
 
 const PSS: &str = "https://kubernetes.io/docs/concepts/security/pod-security-standards/";
 const OCI_LINUX: &str = "https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md";
+
+/// The guarantee that only Landlock holds.
+pub const FILE_RULES: &str = "container.file-rules";
 
 pub(super) const ENTRIES: &[Entry] = &[
     entry(
@@ -139,14 +151,18 @@ pub(super) const ENTRIES: &[Entry] = &[
             sentence: "A workspace cannot change its image.",
             mechanism: "The root file system is mounted read-only.",
             static_rule: "readOnlyRootFilesystem: true.",
-            live_probe: "Makes a file in /, /usr, /etc, /opt and /var.",
-            positive_control: "Root makes and removes the same file on the machine.",
+            live_probe: "Makes a file in /, /usr, /etc, /opt and /var; asks whether the root is mounted writable.",
+            positive_control: "Root makes and removes the same file in a root file system of its own, and finds that one writable.",
             references: &[
                 "CIS Docker Benchmark 5.13",
                 "NSA/CISA Kubernetes Hardening Guide: immutable container file systems",
             ],
         },
-        |_, _| creates(&["/", "/usr", "/etc", "/opt", "/var"]),
+        |_, _| {
+            let mut attempts = creates(&["/", "/usr", "/etc", "/opt", "/var"]);
+            attempts.extend(mounts(&["/"]));
+            attempts
+        },
     ),
     entry(
         Guarantee {
@@ -177,12 +193,12 @@ pub(super) const ENTRIES: &[Entry] = &[
             sentence: "A workspace cannot change settings of the kernel.",
             mechanism: "/proc/sys, /proc/sysrq-trigger and /sys are read-only, and the files belong to another user.",
             static_rule: "procMount is Default; no unsafe sysctls.",
-            live_probe: "Opens settings for writing, and writes nothing.",
-            positive_control: "Root on the machine opens the same file for writing.",
+            live_probe: "Opens settings for writing, and writes nothing; asks whether /proc/sys is mounted writable.",
+            positive_control: "Root on the machine opens the same file for writing, and finds a writable mount in its own scene.",
             references: &["https://docs.kernel.org/admin-guide/sysctl/index.html", PSS],
         },
         |_, _| {
-            writes(&[
+            let mut attempts = writes(&[
                 "/proc/sys/kernel/core_pattern",
                 "/proc/sys/kernel/domainname",
                 "/proc/sys/vm/overcommit_memory",
@@ -190,7 +206,9 @@ pub(super) const ENTRIES: &[Entry] = &[
                 "/proc/irq/default_smp_affinity",
                 "/sys/kernel/mm/transparent_hugepage/enabled",
                 "/sys/kernel/uevent_helper",
-            ])
+            ]);
+            attempts.extend(mounts(&["/proc/sys"]));
+            attempts
         },
     ),
     entry(
@@ -203,7 +221,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             sentence: "A workspace cannot change its own limits.",
             mechanism: "No cgroup file system, or a read-only one.",
             static_rule: "Not privileged; cgroup namespace private.",
-            live_probe: "Opens cgroup.procs and release_agent for writing in every hierarchy, raises a hard resource limit.",
+            live_probe: "Opens cgroup.procs and release_agent for writing in every hierarchy, asks whether one is mounted writable, raises a hard resource limit.",
             positive_control: "Root on the machine opens the same file for writing; a hierarchy that the machine does not have is absent.",
             references: &["https://docs.kernel.org/admin-guide/cgroup-v2.html", "CVE-2022-0492"],
         },
@@ -219,6 +237,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                 "/sys/fs/cgroup/devices/release_agent",
             ]);
             attempts.extend(calls(&[("setrlimit", Call::RaiseLimit)]));
+            attempts.extend(mounts(&["/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"]));
             attempts
         },
     ),
@@ -337,6 +356,22 @@ pub(super) const ENTRIES: &[Entry] = &[
             references: &["man 7 user_namespaces", "man 5 subuid"],
         },
         |situation, _| vec![fact("id maps", Fact::IdsOutside { first: situation.id_base, count: IDS })],
+    ),
+    entry(
+        Guarantee {
+            id: FILE_RULES,
+            alias: "CT-24B",
+            layer: Layer::Workload,
+            place: Place::Container,
+            engines: LOCAL,
+            sentence: "A workspace cannot write outside its own places even if a mount allowed it.",
+            mechanism: "Landlock rules beneath the mounts, where the kernel has Landlock.",
+            static_rule: "None: Kubernetes has no field for it.",
+            live_probe: "Stacks as many rule sets on a child as the kernel allows to one process; one that is restricted already has room for fewer.",
+            positive_control: "The same by root, which nothing restricts: all of them fit. A kernel without Landlock has none to stack.",
+            references: &["man 7 landlock", "man 2 landlock_restrict_self"],
+        },
+        |_, _| vec![("rule sets".to_owned(), Action::StackRules)],
     ),
     Entry {
         guarantee: Guarantee {

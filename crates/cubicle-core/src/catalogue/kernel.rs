@@ -1,7 +1,7 @@
 //! Guarantees about the kernel's surface: system calls that a notebook has no use for.
 
-use super::entry::{Attempts, BOTH, CALL_CONTROL, Entry, calls};
-use crate::attempt::{Call, Phase};
+use super::entry::{Attempts, BOTH, CALL_CONTROL, Entry, LOCAL, calls};
+use crate::attempt::{Action, Call, FilteredCall, Phase};
 use crate::guarantee::{Guarantee, Layer, Place};
 use crate::plan::Situation;
 
@@ -188,4 +188,43 @@ pub(super) const ENTRIES: &[Entry] = &[
         &["man 2 iopl", "man 2 ioperm"],
         &[("iopl", Call::Iopl), ("ioperm", Call::Ioperm)]
     ),
+    Entry {
+        guarantee: Guarantee {
+            id: "kernel.refused-calls",
+            alias: "CT-05B",
+            layer: Layer::Workload,
+            place: Place::Container,
+            engines: LOCAL,
+            sentence: "A workspace cannot pass its system-call filter with a call that loads kernel code, places memory pages, makes devices, types into terminals or fixes addresses.",
+            mechanism: "Our system-call filter refuses each of them, also where the kernel would refuse it anyway.",
+            static_rule: RULE,
+            live_probe: "Adds a filter of its own in a child, which asks a tracer that does not exist, and makes the call: the kernel takes the strictest answer, and the call is never carried out.",
+            positive_control: "The same, by root without a filter: nothing refuses the call.",
+            references: &["man 2 seccomp", "CVE-2022-0847", SECCOMP],
+        },
+        attempts: Some(|_, _| refused_calls()),
+    },
 ];
+
+fn refused_calls() -> Attempts {
+    [
+        ("init_module", FilteredCall::InitModule),
+        ("finit_module", FilteredCall::FinitModule),
+        ("delete_module", FilteredCall::DeleteModule),
+        ("kexec_load", FilteredCall::KexecLoad),
+        ("kexec_file_load", FilteredCall::KexecFileLoad),
+        ("migrate_pages", FilteredCall::MigratePages),
+        ("move_pages", FilteredCall::MovePages),
+        ("mbind", FilteredCall::Mbind),
+        ("vmsplice", FilteredCall::Vmsplice),
+        ("memfd_secret", FilteredCall::MemfdSecret),
+        ("mknod", FilteredCall::Mknod),
+        ("mknodat", FilteredCall::Mknodat),
+        ("ioctl TIOCSTI", FilteredCall::TypeIntoTerminal),
+        ("ioctl TIOCLINUX", FilteredCall::PasteIntoConsole),
+        ("personality", FilteredCall::FixAddresses),
+    ]
+    .into_iter()
+    .map(|(label, call)| (label.to_owned(), Action::PassFilter { call }))
+    .collect()
+}

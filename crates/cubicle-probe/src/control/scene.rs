@@ -119,6 +119,11 @@ fn with_fact(context: &Context, action: &Action, fact: &Fact) -> io::Result<Answ
             fs::create_dir(&point)?;
             mount("tmpfs", &point, "tmpfs", MountFlags::empty(), None)?;
         }
+        Fact::WritableMount { path } => {
+            let root = scratch_root()?;
+            fs::create_dir_all(inside(&root, path))?;
+            enter(&root)?;
+        }
         Fact::SharedMounts => {
             private_mounts()?;
             mount("tmpfs", STAGE, "tmpfs", MountFlags::empty(), None)?;

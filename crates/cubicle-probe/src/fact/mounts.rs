@@ -101,6 +101,19 @@ pub(super) fn loose(context: &Context, except: &[String]) -> io::Result<Found> {
     Ok(judged(bad, mounts.len()))
 }
 
+/// The file system at this path is mounted writable.
+pub(super) fn writable_at(path: &str) -> io::Result<Found> {
+    use rustix::fs::{StatVfsMountFlags, statvfs};
+    Ok(match statvfs(path) {
+        Ok(found) if found.f_flag.contains(StatVfsMountFlags::RDONLY) => {
+            Found::Good(format!("{path} is mounted read-only"))
+        }
+        Ok(_) => Found::Bad(format!("{path} is mounted writable")),
+        Err(rustix::io::Errno::NOENT) => Found::Good(format!("there is no {path}")),
+        Err(errno) => return Err(errno.into()),
+    })
+}
+
 /// A mount that passes changes on, or gets them.
 pub(super) fn shared(context: &Context) -> io::Result<Found> {
     let mounts = mounts(context)?;
