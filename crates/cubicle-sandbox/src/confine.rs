@@ -46,12 +46,19 @@ pub fn become_hub(uid: u32, gid: u32) -> io::Result<()> {
 }
 
 /// Turns the calling process into the egress proxy, as [`become_hub`]; besides it can start no
-/// other program.
+/// other program, and ends with the helper that started it.
 ///
 /// # Errors
-/// As [`become_hub`].
+/// As [`become_hub`]; and when the helper has ended meanwhile.
 pub fn become_egress(uid: u32, gid: u32) -> io::Result<()> {
-    confine(uid, gid, &[REFUSED.as_slice(), &REFUSED_TO_EGRESS].concat())
+    let helper = rustix::process::getppid();
+    confine(uid, gid, &[REFUSED.as_slice(), &REFUSED_TO_EGRESS].concat())?;
+    // Another identity clears what the helper had asked for (PR_SET_PDEATHSIG(2const)).
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if rustix::process::getppid() != helper {
+        return Err(io::Error::other("its helper has ended"));
+    }
+    Ok(())
 }
 
 /// The descriptors that the helper gives an egress proxy: its listener at 3 and its log at 4.
