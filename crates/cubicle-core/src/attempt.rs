@@ -43,6 +43,24 @@ pub struct ProbePlan {
     pub attempts: Vec<Attempt>,
 }
 
+impl ProbePlan {
+    /// The same plan with these attempts only.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&Action) -> bool) -> Self {
+        let attempts = self.attempts.iter().filter(|attempt| keep(&attempt.action)).cloned().collect();
+        Self { attempts, ..self.clone() }
+    }
+
+    /// What the gate is asked one after the other: everything that a processor limit would only
+    /// slow down; what runs into that limit; what ends with the start-up window. The first part
+    /// is asked even when it is empty.
+    pub fn gate_parts(&self) -> [Self; 3] {
+        let spins = |action: &Action| matches!(action, Action::Spin { .. });
+        let waits = |action: &Action| matches!(action, Action::TcpWindow { .. });
+        [self.only(|action| !spins(action) && !waits(action)), self.only(spins), self.only(waits)]
+    }
+}
+
 fn default_dial_deadline() -> u64 {
     DIAL_DEADLINE_MS
 }
@@ -59,11 +77,15 @@ pub struct Attempt {
     pub action: Action,
 }
 
-/// What the supervisor writes to the gate after the verdict: one line of JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GateMessage {
+/// What the supervisor writes to the gate, a line of JSON each: the parts of one proof, and after
+/// the verdict the go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateMessage {
+    /// A part of the proof; the gate answers it with its observations.
+    Plan(ProbePlan),
     /// The single-use go.
-    pub go: Go,
+    Go(Go),
 }
 
 /// The go: what the gate starts once its proof has been judged.
@@ -81,13 +103,13 @@ pub struct Go {
 
 /// Memory that the supervisor grants while the gate proves, in bytes: little, so that the
 /// limit can be hit for real without taking much from the machine.
-pub const GATE_MEMORY_LIMIT: u64 = 96 << 20;
+pub const GATE_MEMORY_LIMIT: u64 = 64 << 20;
 
 /// What the gate then tries to allocate, in bytes.
-pub const GATE_MEMORY_ATTEMPT: u64 = 128 << 20;
+pub const GATE_MEMORY_ATTEMPT: u64 = 80 << 20;
 
-/// Processor time that the supervisor grants while the gate proves, in thousandths of one CPU:
-/// enough for the proof itself, and less than what a busy machine still gives to the control.
+/// Processor time that the supervisor grants while the gate runs into that limit, in thousandths
+/// of one CPU: less than what a busy machine still gives to the control.
 pub const GATE_CPU_LIMIT: u64 = 200;
 
 /// The period over which that is counted, in microseconds. It is shorter than the time for which

@@ -8,8 +8,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cubicle_core::attempt::Phase;
+use cubicle_core::attempt::{Phase, ProbePlan};
 use cubicle_core::name::WorkspaceId;
+use cubicle_core::plan::Situation;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::{Report, Verdict};
 use cubicle_core::template::EgressMode;
@@ -105,8 +106,10 @@ impl Launch {
             ),
         );
         let (row, image) = self.plan(row)?;
-        let row = self.build(row, &image).await?;
-        let nonce = self.prove(&row).await?;
+        let situation = self.supervisor.situation(&row);
+        let proof = catalogue::probe_plan(&situation, &[], Phase::Gate, &secret());
+        let row = self.build(row, &image, &proof).await?;
+        let nonce = self.prove(&row, &situation, proof).await?;
         self.open(row, nonce).await?;
         Ok(())
     }
@@ -133,7 +136,7 @@ impl Launch {
         Ok((row, image))
     }
 
-    async fn build(&mut self, row: Row, image: &images::ImageSummary) -> Result<Row, Failure> {
+    async fn build(&mut self, row: Row, image: &images::ImageSummary, proof: &ProbePlan) -> Result<Row, Failure> {
         self.begin(Step::Build, "preparing the home");
         let supervisor = self.supervisor.clone();
         let owner = row.workspace.owner.clone();
@@ -182,6 +185,7 @@ impl Launch {
             runtime: supervisor.settings.runtime.clone(),
             cgroup: format!("/cubicle/{}", self.id),
             remove: walls_to_leave_out(&supervisor.layout),
+            prepare: Some(proof.clone()),
         };
         self.start_helper(&spec).await?;
         let status = supervisor.status(&self.id).await?;
@@ -245,12 +249,10 @@ impl Launch {
         }
     }
 
-    async fn prove(&mut self, row: &Row) -> Result<String, Failure> {
+    async fn prove(&mut self, row: &Row, situation: &Situation, plan: ProbePlan) -> Result<String, Failure> {
         self.begin(Step::Prove, "trying every wall from inside");
-        let situation = self.supervisor.situation(row);
         let promised = self.supervisor.promised(row.workspace.level);
-        let nonce = secret();
-        let plan = catalogue::probe_plan(&situation, &[], Phase::Gate, &nonce);
+        let nonce = plan.nonce.clone();
         let started_at = Timestamp::now();
         let began = Instant::now();
         let folder = self.supervisor.layout.workspace(&self.id);
@@ -258,7 +260,7 @@ impl Launch {
             Response::Proof(proof) => proof,
             other => return Err(unexpected("Prove", &other).into()),
         };
-        let guarantees = judge::judge(&situation, &promised, &proof);
+        let guarantees = judge::judge(situation, &promised, &proof);
         let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
         self.supervisor.store.put_report(&self.id, &report)?;
         let summary = report.summary;
@@ -322,7 +324,7 @@ impl Launch {
                     "see `cubicle logs`",
                 ));
             }
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
-use cubicle_core::attempt::{GateMessage, Observations, ProbePlan, Role};
+use cubicle_core::attempt::{Action, GateMessage, Observations, ProbePlan, Role};
 
 use crate::answer::Context;
 use crate::window::Window;
@@ -20,24 +20,40 @@ const LINE: u64 = 4 << 20;
 
 pub(crate) fn run(mut window: Window) -> io::Result<ExitCode> {
     not_dumpable()?;
-    let (plan, mut answer) = descriptors()?;
-    let mut lines = BufReader::new(plan);
-    let Some(plan) = read_line::<ProbePlan>(&mut lines)? else { return Ok(ExitCode::SUCCESS) };
-    let context = Context::new(Role::Tenant, &plan);
-    let observations = run::run(&context, &plan, Some(&mut window));
-    let observations = Observations { nonce: plan.nonce.clone(), role: Role::Tenant, observations, disturbed: None };
-    let mut text = serde_json::to_vec(&observations).map_err(io::Error::other)?;
-    text.push(b'\n');
-    answer.write_all(&text)?;
-
+    let (plans, mut answer) = descriptors()?;
+    let mut lines = BufReader::new(plans);
+    let mut proven: Option<String> = None;
+    let go = loop {
+        match read_line::<GateMessage>(&mut lines)? {
+            None => return Ok(ExitCode::SUCCESS),
+            Some(GateMessage::Go(go)) => break go,
+            Some(GateMessage::Plan(part)) => {
+                if proven.as_ref().is_some_and(|nonce| *nonce != part.nonce) {
+                    return Err(io::Error::other("a part of another proof"));
+                }
+                prove(&part, &mut window, &mut answer)?;
+                proven = Some(part.nonce);
+            }
+        }
+    };
     // Nothing starts without the go for this very proof.
-    let Some(message) = read_line::<GateMessage>(&mut lines)? else { return Ok(ExitCode::SUCCESS) };
-    if message.go.nonce != plan.nonce || plan.nonce.is_empty() {
+    if go.nonce.is_empty() || proven.as_ref() != Some(&go.nonce) {
         return Err(io::Error::other("the go is for another proof"));
     }
     // From here on the supervisor may come and go.
     drop(lines);
-    init::start(&message.go, answer)
+    init::start(&go, answer)
+}
+
+/// Tries one part and tells what came of it.
+fn prove(part: &ProbePlan, window: &mut Window, answer: &mut File) -> io::Result<()> {
+    let context = Context::new(Role::Tenant, part);
+    let ends_window = part.attempts.iter().any(|attempt| matches!(attempt.action, Action::TcpWindow { .. }));
+    let observations = run::run(&context, part, ends_window.then_some(window));
+    let observations = Observations { nonce: part.nonce.clone(), role: Role::Tenant, observations, disturbed: None };
+    let mut text = serde_json::to_vec(&observations).map_err(io::Error::other)?;
+    text.push(b'\n');
+    answer.write_all(&text)
 }
 
 /// The two inherited pipes, taken over and closed on exec.

@@ -14,30 +14,29 @@ use crate::{call, control, fact, file, filter, load, proxy, socket};
 
 /// How long a child with many small attempts may take.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Scenes that the control plays at the same time.
+const SCENES: usize = 8;
 
 /// Runs every attempt, in both roles.
 pub(crate) fn run(context: &Context, plan: &ProbePlan, window: Option<&mut Window>) -> Vec<Observation> {
     let attempts = &plan.attempts;
-    let small = || {
-        let mut observations = dials(context, attempts, window.is_some());
-        observations.extend(tunnels(attempts));
-        observations.extend(together(context, attempts));
-        observations.extend(alone(context, attempts));
-        observations
-    };
-    let mut observations = if context.is_control() {
+    let has_window = window.is_some();
+    let groups: [&(dyn Fn() -> Vec<Observation> + Sync); 5] = [
+        &|| dials(context, attempts, has_window),
+        &|| tunnels(attempts),
+        &|| together(context, attempts),
+        &|| alone(context, attempts),
+        &|| loads(context, attempts),
+    ];
+    let mut observations: Vec<Observation> = if context.is_control() {
         // No limit slows the control down, so that everything can go on at once.
         std::thread::scope(|scope| {
-            let loads = scope.spawn(|| loads(context, attempts));
-            let mut observations = small();
+            let running: Vec<_> = groups.iter().map(|group| scope.spawn(group)).collect();
             // A thread that failed leaves its attempts unobserved, and these are unproven.
-            observations.extend(loads.join().unwrap_or_default());
-            observations
+            running.into_iter().flat_map(|group| group.join().unwrap_or_default()).collect()
         })
     } else {
-        let mut observations = small();
-        observations.extend(loads(context, attempts));
-        observations
+        groups.iter().flat_map(|group| group()).collect()
     };
     if let Some(window) = window {
         let observed = window.close();
@@ -178,17 +177,35 @@ fn together(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
     observations
 }
 
+/// Runs the attempts that need a child of their own, for the control several at a time: what
+/// takes long there is that the kernel waits when it takes a scene down.
 fn alone(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
-    attempts
-        .iter()
-        .filter(|attempt| place(context, &attempt.action) == Place::Alone)
-        .map(|attempt| match child::run(PATIENCE, |teller| teller.tell(&timed(context, attempt))) {
-            Ok(mut said) => {
-                said.observations.pop().unwrap_or_else(|| observation(attempt, died(said.end), Duration::ZERO))
-            }
-            Err(error) => observation(attempt, Answer::failed(format!("no child: {error}")), Duration::ZERO),
-        })
-        .collect()
+    let chosen: Vec<&Attempt> =
+        attempts.iter().filter(|attempt| place(context, &attempt.action) == Place::Alone).collect();
+    let at_once = if context.is_control() { SCENES } else { 1 };
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once.min(chosen.len()))
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut observations = Vec::new();
+                    while let Some(attempt) = chosen.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                        observations.push(in_own_child(context, attempt));
+                    }
+                    observations
+                })
+            })
+            .collect();
+        // A thread that failed leaves its attempts unobserved, and these are unproven.
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    })
+}
+
+fn in_own_child(context: &Context, attempt: &Attempt) -> Observation {
+    match child::run(PATIENCE, |teller| teller.tell(&timed(context, attempt))) {
+        Ok(mut said) => said.observations.pop().unwrap_or_else(|| observation(attempt, died(said.end), Duration::ZERO)),
+        Err(error) => observation(attempt, Answer::failed(format!("no child: {error}")), Duration::ZERO),
+    }
 }
 
 /// What it means that a child died during an attempt.

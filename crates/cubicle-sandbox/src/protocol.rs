@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub const MAX_FRAME: u32 = 8 << 20;
 
 /// Everything the helper needs; written by the engine to `DIR/sandbox.json`, mode 0600.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SandboxSpec {
     /// The workspace.
     pub id: WorkspaceId,
@@ -49,6 +49,10 @@ pub struct SandboxSpec {
     /// Walls to leave out; only a build with the `wall-removal` feature accepts any.
     #[serde(default)]
     pub remove: Vec<String>,
+    /// What the gate will be asked, when that is known already: its control then runs while the
+    /// sandbox is being built.
+    #[serde(default)]
+    pub prepare: Option<ProbePlan>,
 }
 
 /// The home volume of one workspace.

@@ -5,8 +5,8 @@ use crate::attempt::{Action, Fact, GATE_CPU_LIMIT, GATE_MEMORY_ATTEMPT, Phase, g
 use crate::guarantee::{Guarantee, Layer, Place};
 use crate::plan::Situation;
 
-/// How long the gate spins, in milliseconds.
-const SPIN_MS: u64 = 150;
+/// How long the gate spins, in milliseconds: several of the short periods that it is given.
+const SPIN_MS: u64 = 30;
 /// Allocated in later proofs: enough to be counted, far from any limit.
 const LATER_MEMORY: u64 = 4 << 20;
 

@@ -96,3 +96,14 @@ pub(super) fn inherit(command: &mut Command, sandbox: &Sandbox, descriptors: &[(
         });
     }
 }
+
+/// Lets a child die with the thread that starts it.
+pub(super) fn die_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only one async-signal-safe system call is made.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+}

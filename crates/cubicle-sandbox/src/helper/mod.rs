@@ -51,6 +51,7 @@ struct Sandbox {
     image: Option<(u64, u64)>,
     egress: Option<TcpListener>,
     gate: Mutex<proof::Gate>,
+    prepared: Mutex<Option<proof::Prepared>>,
     state: Mutex<State>,
     changed: Condvar,
     /// Written to when the helper shall end.
@@ -170,6 +171,7 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
     cgroup.kill_all(std::time::Duration::from_secs(5));
     runtime::delete(&spec, &dir);
     let outer_mounts = File::open("/proc/self/ns/mnt").map_err(wrong("the mount namespace"))?;
+    let prepared = proof::Prepared::start(&spec).map_err(wrong("the proof's control"))?;
     home::private_mounts().map_err(wrong("the helper's own mounts"))?;
     let (plan_read, plan_write) = pipes::pipe().map_err(wrong("a pipe"))?;
     let (answer_read, answer_write) = pipes::pipe().map_err(wrong("a pipe"))?;
@@ -217,6 +219,7 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
         image,
         egress,
         gate: Mutex::new(proof::Gate::new(plan_write, answer_read)),
+        prepared: Mutex::new(prepared),
         state: Mutex::new(State { stage: Stage::Built, nonce: None, exit: None, stopping: false, cleaned: false }),
         changed: Condvar::new(),
         over,

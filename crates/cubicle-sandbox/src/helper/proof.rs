@@ -8,19 +8,22 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{
-    GATE_CPU_LIMIT, GATE_CPU_PERIOD_US, GATE_MEMORY_LIMIT, GateMessage, Go, Observations, ProbePlan, Proof, Role,
-    gate_pids_limit,
+    Action, CgroupReading, GATE_CPU_LIMIT, GATE_CPU_PERIOD_US, GATE_MEMORY_LIMIT, GateMessage, Go, Observations,
+    ProbePlan, Proof, Role, gate_pids_limit,
 };
 use cubicle_core::problem::Problem;
 
 use super::{Sandbox, egress, final_limits};
 use crate::cgroup::Settings;
 use crate::pipes;
-use crate::protocol::Stage;
+use crate::protocol::{SandboxSpec, Stage};
 
 /// How long the tenant's or the control's side of a proof may take. The plan's own deadlines are
 /// shorter; this one also covers a machine that is busy with many proofs.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How old the control may be that ran while the sandbox was being built.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Answers above this size are not read.
 const ANSWER: usize = 4 << 20;
@@ -36,14 +39,19 @@ impl Gate {
         Self { plan: File::from(plan), answer: File::from(answer) }
     }
 
-    fn ask(&mut self, plan: &str) -> io::Result<Observations> {
-        pipes::write_line(&mut self.plan, plan)?;
-        let line = pipes::read_line(&mut self.answer, ANSWER, Instant::now() + PATIENCE)?;
-        serde_json::from_str(&line).map_err(io::Error::other)
+    /// Has the gate try one part of a proof.
+    fn ask(&mut self, part: &ProbePlan) -> Observations {
+        let mut ask = || {
+            self.say(&GateMessage::Plan(part.clone()))?;
+            let line = pipes::read_line(&mut self.answer, ANSWER, Instant::now() + PATIENCE)?;
+            serde_json::from_str(&line).map_err(io::Error::other)
+        };
+        let answer = ask();
+        fitting(part, Role::Tenant, answer)
     }
 
-    fn go(&mut self, line: &str) -> io::Result<()> {
-        pipes::write_line(&mut self.plan, line)
+    fn say(&mut self, message: &GateMessage) -> io::Result<()> {
+        pipes::write_line(&mut self.plan, &serde_json::to_string(message)?)
     }
 }
 
@@ -73,22 +81,37 @@ impl Sandbox {
         if self.state().stage != Stage::Built {
             return Err(Problem::conflict(format!("{} was proven before", self.spec.id), "start the workspace again"));
         }
-        let text = serde_json::to_string(&plan).map_err(|error| engine("the plan", &error))?;
         let limits = final_limits(&self.spec);
-        let proof_limits = Settings {
+        let small = Settings {
             memory: limits.memory.map(|bytes| bytes.min(GATE_MEMORY_LIMIT)),
-            cpu: limits.cpu.map(|milli| milli.min(GATE_CPU_LIMIT)),
-            cpu_period: Some(GATE_CPU_PERIOD_US),
             pids: limits.pids.map(|count| u64::from(gate_pids_limit(u32::try_from(count).unwrap_or(u32::MAX)))),
             ..limits
         };
+        let small_and_slow = Settings {
+            cpu: limits.cpu.map(|milli| milli.min(GATE_CPU_LIMIT)),
+            cpu_period: Some(GATE_CPU_PERIOD_US),
+            ..small
+        };
         let group = |error: io::Error| engine("the control group", &error);
-        self.cgroup.set(proof_limits).map_err(group)?;
-        let control_before = self.control(&plan, &text);
+        let [quick, spinning, waiting] = plan.gate_parts();
+        let control_before = self.prepared(&plan).unwrap_or_else(|| self.control(&plan));
+        self.cgroup.set(small_and_slow).map_err(group)?;
         let cgroup_before = self.cgroup.read().map_err(group)?;
-        let tenant = fitting(&plan, Role::Tenant, gate.ask(&text));
-        let cgroup_after = self.cgroup.read().map_err(group)?;
-        let control_after = self.control(&plan, &text);
+        self.cgroup.set(small).map_err(group)?;
+        let mut tenant = gate.ask(&quick);
+        // While the gate runs into its processor limit and waits for the end of its start-up window,
+        // the control repeats what the tenant has done.
+        let (rest, control_after) = std::thread::scope(|scope| {
+            let after = scope.spawn(|| self.control(&quick));
+            let rest = self.ask_the_rest(&mut gate, [&spinning, &waiting], small, small_and_slow);
+            let after = after.join();
+            (rest, after.unwrap_or_else(|_| disturbed(&plan, Role::Control, "it could not be run".to_owned())))
+        });
+        let (rest, cgroup_after) = rest.map_err(group)?;
+        tenant = rest.into_iter().fold(tenant, together);
+        let late = plan.only(|action| matches!(action, Action::Spin { .. } | Action::TcpWindow { .. }));
+        let control_after =
+            if late.attempts.is_empty() { control_after } else { together(control_after, self.control(&late)) };
         self.cgroup.set(limits).map_err(group)?;
         let cgroup_final = self.cgroup.read().map_err(group)?;
         let mut state = self.state();
@@ -112,6 +135,28 @@ impl Sandbox {
         })
     }
 
+    /// The later parts of the gate's proof, and the kernel's counters after the one that runs into
+    /// the processor limit.
+    fn ask_the_rest(
+        &self,
+        gate: &mut Gate,
+        [spinning, waiting]: [&ProbePlan; 2],
+        small: Settings,
+        small_and_slow: Settings,
+    ) -> io::Result<(Vec<Observations>, CgroupReading)> {
+        let mut answers = Vec::new();
+        if !spinning.attempts.is_empty() {
+            self.cgroup.set(small_and_slow)?;
+            answers.push(gate.ask(spinning));
+        }
+        let reading = self.cgroup.read()?;
+        self.cgroup.set(small)?;
+        if !waiting.attempts.is_empty() {
+            answers.push(gate.ask(waiting));
+        }
+        Ok((answers, reading))
+    }
+
     /// Starts the notebook, once, and only after its proof.
     pub(super) fn go(&self, nonce: &str) -> Result<(), Problem> {
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,16 +171,13 @@ impl Sandbox {
             }
             state.nonce = None;
         }
-        let message = GateMessage {
-            go: Go {
-                nonce: nonce.to_owned(),
-                command: self.spec.command.clone(),
-                environment: self.spec.environment.clone(),
-                directory: self.spec.home.mount_path.clone(),
-            },
-        };
-        let line = serde_json::to_string(&message).map_err(|error| engine("the go", &error))?;
-        gate.go(&line).map_err(|error| engine("the gate has ended", &error))?;
+        let message = GateMessage::Go(Go {
+            nonce: nonce.to_owned(),
+            command: self.spec.command.clone(),
+            environment: self.spec.environment.clone(),
+            directory: self.spec.home.mount_path.clone(),
+        });
+        gate.say(&message).map_err(|error| engine("the gate has ended", &error))?;
         self.state().stage = Stage::Started;
         self.changed.notify_all();
         Ok(())
@@ -148,11 +190,11 @@ impl Sandbox {
         }
         let text = serde_json::to_string(&plan).map_err(|error| engine("the plan", &error))?;
         let group = |error: io::Error| engine("the control group", &error);
-        let control_before = self.control(&plan, &text);
+        let control_before = self.control(&plan);
         let cgroup_before = self.cgroup.read().map_err(group)?;
         let tenant = fitting(&plan, Role::Tenant, self.later(&text));
         let cgroup_after = self.cgroup.read().map_err(group)?;
-        let control_after = self.control(&plan, &text);
+        let control_after = self.control(&plan);
         let cgroup_final = self.cgroup.read().map_err(group)?;
         let cgroup_reference = self.cgroup.read_root();
         Ok(Proof {
@@ -168,14 +210,22 @@ impl Sandbox {
     }
 
     /// The same probe as root without walls.
-    fn control(&self, plan: &ProbePlan, text: &str) -> Observations {
+    fn control(&self, plan: &ProbePlan) -> Observations {
         let run = || {
-            let mut command = Command::new(&self.spec.probe);
-            command.arg("control").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+            let mut command = control_command(&self.spec);
             egress::inherit(&mut command, self, &[]);
-            converse(command, text)
+            converse(command, &serde_json::to_string(plan)?)
         };
         fitting(plan, Role::Control, run())
+    }
+
+    /// What the control saw while the sandbox was being built, when it was asked the same then.
+    fn prepared(&self, plan: &ProbePlan) -> Option<Observations> {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        if prepared.plan != *plan || prepared.began.elapsed() > FRESH {
+            return None;
+        }
+        Some(prepared.observations())
     }
 
     /// The probe as the tenant, from a sibling pid namespace.
@@ -190,6 +240,60 @@ impl Sandbox {
         join.arg("--").args(command).env_clear();
         join
     }
+}
+
+/// A control that runs while the sandbox is being built. Ends with this.
+pub(super) struct Prepared {
+    plan: ProbePlan,
+    began: Instant,
+    child: Child,
+}
+
+impl Prepared {
+    /// Starts it. The caller is still where the control has to run: outside, and with one thread.
+    pub(super) fn start(spec: &SandboxSpec) -> io::Result<Option<Self>> {
+        let Some(plan) = spec.prepare.clone() else { return Ok(None) };
+        let mut command = control_command(spec);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        egress::die_with_parent(&mut command);
+        let mut prepared = Self { began: Instant::now(), child: command.spawn()?, plan };
+        let mut text = serde_json::to_string(&prepared.plan)?;
+        text.push('\n');
+        if let Some(mut stdin) = prepared.child.stdin.take() {
+            stdin.write_all(text.as_bytes())?;
+        }
+        Ok(Some(prepared))
+    }
+
+    fn observations(mut self) -> Observations {
+        let mut read = || {
+            let stdout = self.child.stdout.as_mut().ok_or_else(|| io::Error::other("no stdout"))?;
+            let answer = pipes::read_all(stdout, ANSWER, Instant::now() + PATIENCE)?;
+            serde_json::from_slice(&answer).map_err(io::Error::other)
+        };
+        let answer = read();
+        fitting(&self.plan, Role::Control, answer)
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn control_command(spec: &SandboxSpec) -> Command {
+    let mut command = Command::new(&spec.probe);
+    command.arg("control").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+/// Two parts of one run.
+fn together(mut first: Observations, second: Observations) -> Observations {
+    first.observations.extend(second.observations);
+    first.disturbed = first.disturbed.or(second.disturbed);
+    first
 }
 
 /// Gives a probe its plan and reads its observations.

@@ -103,18 +103,22 @@ pub fn gate() -> i32 {
     // SAFETY: the helper gives the gate these two descriptors, and nothing else uses them.
     let (plans, mut answers) = unsafe { (File::from_raw_fd(3), File::from_raw_fd(4)) };
     let mut lines = BufReader::new(plans).lines();
-    let Some(Ok(line)) = lines.next() else { return 10 };
-    let Ok(plan) = serde_json::from_str::<ProbePlan>(&line) else { return 11 };
-    if plan.nonce == "silent" {
-        std::thread::sleep(std::time::Duration::from_secs(600));
-    }
-    if writeln!(answers, "{}", answer(&plan, Role::Tenant, &facts())).is_err() {
-        return 12;
-    }
-    let Some(Ok(line)) = lines.next() else { return 13 };
-    let Ok(message) = serde_json::from_str::<GateMessage>(&line) else { return 14 };
+    let go = loop {
+        let Some(Ok(line)) = lines.next() else { return 10 };
+        match serde_json::from_str::<GateMessage>(&line) {
+            Err(_) => return 11,
+            Ok(GateMessage::Go(go)) => break go,
+            Ok(GateMessage::Plan(plan)) => {
+                if plan.nonce == "silent" {
+                    std::thread::sleep(std::time::Duration::from_secs(600));
+                }
+                if writeln!(answers, "{}", answer(&plan, Role::Tenant, &facts())).is_err() {
+                    return 12;
+                }
+            }
+        }
+    };
     drop((lines, answers));
-    let go = message.go;
     let mut child = std::process::Command::new(&go.command[0])
         .args(&go.command[1..])
         .env_clear()

@@ -150,6 +150,7 @@ impl World {
             ],
             runtime: self.runtime.clone(),
             remove: Vec::new(),
+            prepare: None,
         }
     }
 
