@@ -114,3 +114,26 @@ fn covers() {
     println!("kubernetes-rbac/covers: agree {}/{}", cases.len() - wrong.len(), cases.len());
     assert!(!cases.is_empty() && wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn pod_security_standards() {
+    use cubicle_audit::pod_security::violations;
+
+    let Some(cases) = lines("pod-security-standards/cases.jsonl") else { return };
+    let path = PathBuf::from(std::env::var_os("CUBICLE_CORPORA").unwrap_or_default());
+    let pods = std::fs::read_to_string(path.join("pod-security-standards/pods.json")).unwrap_or_default();
+    let pods: std::collections::HashMap<String, String> = serde_json::from_str(&pods).unwrap_or_default();
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let yaml = pods.get(&text(case, "pod")).map_or("", String::as_str);
+        let pod: Value = serde_norway::from_str(yaml).unwrap_or_default();
+        let level = text(case, "level").parse().unwrap_or_else(|problem| panic!("{problem}"));
+        let version = text(case, "version").parse().unwrap_or_else(|problem| panic!("{problem}"));
+        let admitted = violations(&pod, level, version).map(|found| found.is_empty());
+        if admitted != Ok(case["expect"] == "pass") {
+            wrong.push(format!("{case}: {admitted:?}"));
+        }
+    }
+    println!("pod-security-standards: agree {}/{}", cases.len() - wrong.len(), cases.len());
+    assert!(!cases.is_empty() && wrong.is_empty(), "{wrong:#?}");
+}
