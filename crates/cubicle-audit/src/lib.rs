@@ -6,4 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod network;
+pub mod pod_security;
+pub mod rbac;
 pub mod snapshot;
+pub mod workload;

@@ -1,7 +1,9 @@
 //! Who may do what, and what they can become by it.
 
+mod builtin;
 mod covers;
 mod escalate;
+pub(crate) mod manifests;
 mod rights;
 mod rule;
 mod subject;
@@ -13,6 +15,7 @@ mod tests;
 
 pub use covers::{atoms, uncovered};
 pub use escalate::{Escalation, Named, Power, Reached, Step, escalate};
+pub use manifests::Manifests;
 pub use rights::{Binding, Grant, Requirement, Rights, Role, Selector};
 pub use rule::{Request, Rule};
 pub use subject::{
