@@ -1,9 +1,15 @@
 //! Objects of a cluster, from manifests or from a live answer, each with its file and line.
 
+mod collect;
+mod document;
+mod kinds;
 mod node;
+pub mod read;
+mod scalar;
 
 use std::sync::Arc;
 
+pub use collect::File;
 pub use node::{Entry, Node, Value};
 
 /// Which file of a [`Snapshot`]: an index into [`Snapshot::files`].
@@ -138,3 +144,6 @@ impl Snapshot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ pub struct Node {
 }
 
 /// What a value can be after YAML's scalars were read as Kubernetes reads them.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// `null`, `~` or nothing.
     Null,
@@ -34,7 +34,7 @@ pub enum Value {
 }
 
 /// A key, where it stands, and its value.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// The key. Numbers and booleans are the text JSON would show.
     pub key: Arc<str>,
