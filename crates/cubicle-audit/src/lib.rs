@@ -9,4 +9,5 @@ pub mod network;
 pub mod pod_security;
 pub mod rbac;
 pub mod snapshot;
+pub mod verdict;
 pub mod workload;

@@ -15,7 +15,7 @@ use cubicle_core::problem::Problem;
 use serde::Serialize;
 use serde_json::Value;
 
-pub use pod::{Container, Pod};
+pub use pod::{Container, Pod, Role};
 pub use version::{NEWEST, Version};
 
 /// A level of the standard.
