@@ -25,10 +25,11 @@ use crate::snapshot::{InputProblem, Severity as InputSeverity, Snapshot};
 
 pub use finding::{Finding, Location, MOST_NAMED, Severity};
 pub use fix::{Fix, Operation, Target, apply};
-pub use tenancy::{Preset, Recognised, Tenancy, Workspace, selector};
+pub use tenancy::{Preset, Tenancy, selector};
 
 use finding::Cause;
 use scene::Scene;
+use tenancy::Recognised;
 
 /// What an audit is told besides the manifests.
 #[derive(Debug, Clone)]
@@ -176,9 +177,7 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
         guarantees.push(ruling);
     }
     findings.sort_by(|one, other| {
-        let weight = |finding: &Finding| {
-            (finding.verdict != Verdict::Breached, std::cmp::Reverse(finding.severity))
-        };
+        let weight = |finding: &Finding| (finding.verdict != Verdict::Breached, std::cmp::Reverse(finding.severity));
         weight(one).cmp(&weight(other)).then_with(|| one.fingerprint.cmp(&other.fingerprint))
     });
     let tenants: BTreeSet<&str> = recognised.workspaces.iter().map(|one| one.tenant.as_str()).collect();

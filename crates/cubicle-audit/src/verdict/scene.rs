@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::Options;
 use super::finding::{Cause, Location};
 use super::fix::{Fix, Operation, Target, set};
 use super::tenancy::{Preset, Recognised, Workspace};
 use super::wire::Wire;
-use super::Options;
 use crate::rbac::manifests::labels;
 use crate::rbac::{Escalation, Identity, Manifests, escalate};
 use crate::snapshot::{Object, ObjectId, Snapshot, SourceRef};

@@ -123,16 +123,16 @@ pub fn selector(text: &str) -> Result<Selector, Problem> {
 
 /// A pod that a tenant works in.
 #[derive(Debug, Clone)]
-pub struct Workspace {
+pub(super) struct Workspace {
     /// The pod.
-    pub template: Template,
+    pub(super) template: Template,
     /// Who works in it.
-    pub tenant: String,
+    pub(super) tenant: String,
 }
 
 impl Workspace {
     /// `namespace/name`.
-    pub fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         format!("{}/{}", self.template.namespace, self.template.name)
     }
 }
@@ -144,20 +144,20 @@ pub(crate) fn is_system(namespace: &str) -> bool {
 
 /// What was recognised.
 #[derive(Debug, Clone, Default)]
-pub struct Recognised {
+pub(super) struct Recognised {
     /// The workspaces, by namespace and name.
-    pub workspaces: Vec<Workspace>,
+    pub(super) workspaces: Vec<Workspace>,
     /// Every pod, workspaces among them.
-    pub templates: Vec<Template>,
+    pub(super) templates: Vec<Template>,
     /// The layout, if it is a known one.
-    pub preset: Option<Preset>,
+    pub(super) preset: Option<Preset>,
     /// How they were told, as a sentence.
-    pub how: String,
+    pub(super) how: String,
 }
 
 /// Finds the workspaces. A layout whose pods are made by a program at run time is completed by
 /// two representatives, as that program would make them.
-pub fn recognise(snapshot: &mut Snapshot, tenancy: &Tenancy) -> Recognised {
+pub(super) fn recognise(snapshot: &mut Snapshot, tenancy: &Tenancy) -> Recognised {
     let preset = match (&tenancy.selector, tenancy.preset) {
         (Some(_), preset) | (None, preset @ Some(_)) => preset,
         (None, None) => Preset::ALL.into_iter().find(|preset| preset.is_here(snapshot)),

@@ -159,21 +159,25 @@ impl Wire {
                 }
                 let names_only = !rule.ports.numbers.contains(Protocol::Tcp, 80)
                     && !rule.ports.numbers.contains(Protocol::Tcp, 443)
-                    && (rule.ports.numbers.contains(Protocol::Udp, 53) || rule.ports.numbers.contains(Protocol::Tcp, 53));
+                    && (rule.ports.numbers.contains(Protocol::Udp, 53)
+                        || rule.ports.numbers.contains(Protocol::Tcp, 53));
                 let fits = match (&rule.peers, to) {
                     (_, Target::Address(_) | Target::Block(..)) if names_only => false,
                     (None, _) => true,
                     (Some(peers), Target::Address(address) | Target::Block(_, address) | Target::Names(address)) => {
-                        peers.iter().any(|peer| matches!(peer, Peer::Block(set) | Peer::Networks(set) if set.contains(*address)))
+                        peers.iter().any(
+                            |peer| matches!(peer, Peer::Block(set) | Peer::Networks(set) if set.contains(*address)),
+                        )
                     }
                     (Some(peers), Target::Pod(_) | Target::From(_)) => {
                         let other = cluster.pods.get(other? as usize)?;
                         peers.iter().any(|peer| match peer {
                             Peer::Pods(scope, selector) => {
-                                selector.matches(&other.labels) && in_scope(cluster, scope, policy.namespace, other.namespace)
+                                selector.matches(&other.labels)
+                                    && in_scope(cluster, scope, policy.namespace, other.namespace)
                             }
                             Peer::Block(set) | Peer::Networks(set) => {
-                                set.contains_unknown_pod() != crate::network::Match::No
+                                set.contains_unknown_pod() != [crate::network::Match::No; 2]
                             }
                             _ => false,
                         })
@@ -184,7 +188,8 @@ impl Wire {
                 }
                 let object = scene.snapshot.object(policy.object)?;
                 let (line, column) = rules.places.get(index).copied().unwrap_or_default();
-                let source = if line == 0 { object.source } else { SourceRef { file: object.source.file, line, column } };
+                let source =
+                    if line == 0 { object.source } else { SourceRef { file: object.source.file, line, column } };
                 return Some(Culprit {
                     title: title(object),
                     location: scene.location(source),
@@ -256,7 +261,9 @@ fn except(json: &serde_json::Value, at: &str, addresses: &[IpAddr], exception: &
     };
     let mut operations = Vec::new();
     for (index, peer) in peers.iter().enumerate() {
-        let Some(block) = peer["ipBlock"]["cidr"].as_str().and_then(|text| text.parse::<IpNet>().ok()) else { continue };
+        let Some(block) = peer["ipBlock"]["cidr"].as_str().and_then(|text| text.parse::<IpNet>().ok()) else {
+            continue;
+        };
         let Ok(exception) = exception.parse::<IpNet>() else { continue };
         if !addresses.iter().any(|address| block.contains(address)) {
             continue;

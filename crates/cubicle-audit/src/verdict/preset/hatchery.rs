@@ -37,7 +37,8 @@ pub(super) const DOORS: &[Door] = &[
 
 fn configuration(snapshot: &Snapshot) -> Option<(ObjectId, Value)> {
     snapshot.of_kind("", "ConfigMap").find_map(|(id, object)| {
-        let text = held(object, "hatchery.json").or_else(|| (&*object.name == "manifest-hatchery").then(|| flat(object)))?;
+        let text =
+            held(object, "hatchery.json").or_else(|| (&*object.name == "manifest-hatchery").then(|| flat(object)))?;
         Some((id, embedded(&text)))
     })
 }
@@ -61,8 +62,7 @@ pub(super) fn tenant(template: &Template, namespace: &BTreeMap<String, String>) 
     let named = template.labels.get("app").and_then(|app| app.strip_prefix("hatchery-"));
     let of_users = namespace.get("role").is_some_and(|role| role == "usercode");
     let name = template.pod["metadata"]["annotations"]["gen3username"].as_str();
-    (named.is_some() || name.is_some() || of_users)
-        .then(|| name.or(named).unwrap_or(&template.name).to_owned())
+    (named.is_some() || name.is_some() || of_users).then(|| name.or(named).unwrap_or(&template.name).to_owned())
 }
 
 /// The namespace of the users' pods.
@@ -105,7 +105,8 @@ fn pod(namespace: &str, configured: &Value, user: &str) -> Value {
             security.insert(field.to_owned(), json!(id));
         }
     }
-    let key = json!([{"name": "API_KEY", "value": "made per launch"}, {"name": "API_KEY_ID", "value": "made per launch"}]);
+    let key =
+        json!([{"name": "API_KEY", "value": "made per launch"}, {"name": "API_KEY_ID", "value": "made per launch"}]);
     let mut containers = vec![
         json!({
             "name": "fuse-container",

@@ -27,9 +27,8 @@ pub(super) fn is_here(snapshot: &Snapshot) -> bool {
 }
 
 pub(super) fn tenant(template: &Template) -> Option<String> {
-    is_workspace(template).then(|| {
-        USER.iter().find_map(|key| template.labels.get(*key)).unwrap_or(&template.name).clone()
-    })
+    is_workspace(template)
+        .then(|| USER.iter().find_map(|key| template.labels.get(*key)).unwrap_or(&template.name).clone())
 }
 
 /// Two users' pods beside each hub that has none.

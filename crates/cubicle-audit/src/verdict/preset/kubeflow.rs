@@ -37,8 +37,7 @@ pub(super) fn is_here(snapshot: &Snapshot) -> bool {
 
 pub(super) fn tenant(template: &Template, namespace: &BTreeMap<String, String>) -> Option<String> {
     let profile = namespace.get(PART_OF).is_some_and(|part| part == "kubeflow-profile");
-    (template.labels.contains_key("notebook-name") || profile)
-        .then(|| template.namespace.clone())
+    (template.labels.contains_key("notebook-name") || profile).then(|| template.namespace.clone())
 }
 
 /// What the controllers make of each profile and notebook, and a notebook where there is none.
@@ -59,7 +58,9 @@ pub(super) fn make(snapshot: &Snapshot) -> Vec<Made> {
             if present {
                 continue;
             }
-            add(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": name}}));
+            add(
+                json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": name}}),
+            );
             add(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
                 "metadata": {"name": account, "namespace": name},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
@@ -93,8 +94,8 @@ fn notebooks(snapshot: &Snapshot, templates: &[Template]) -> Vec<Made> {
         }
         let template = notebook.value["spec"]["template"].to_json();
         let mut labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-        labels.insert("notebook-name".to_owned(), json!(notebook.name));
-        labels.insert("statefulset".to_owned(), json!(notebook.name));
+        labels.insert("notebook-name".to_owned(), json!(&*notebook.name));
+        labels.insert("statefulset".to_owned(), json!(&*notebook.name));
         let metadata = json!({"name": format!("{}-0", notebook.name), "namespace": namespace, "labels": labels});
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]});
         made.push(Made { object: pod, from: notebook.source });

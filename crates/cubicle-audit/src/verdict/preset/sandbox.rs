@@ -78,10 +78,7 @@ fn policy(owner: &Value, namespace: &str, name: &str) -> Value {
             {"ipBlock": {"cidr": "0.0.0.0/0", "except": private}},
             {"ipBlock": {"cidr": "::/0", "except": ["fc00::/7"]}},
         ]);
-        (
-            json!([{"from": [{"podSelector": {"matchLabels": {"app": "sandbox-router"}}}]}]),
-            json!([{"to": public}]),
-        )
+        (json!([{"from": [{"podSelector": {"matchLabels": {"app": "sandbox-router"}}}]}]), json!([{"to": public}]))
     };
     json!({
         "apiVersion": "networking.k8s.io/v1",

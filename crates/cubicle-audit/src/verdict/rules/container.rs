@@ -145,8 +145,7 @@ pub(super) fn capabilities(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
         if !added.is_empty() {
             changes.push(("/securityContext/capabilities/add", None));
         }
-        let severity =
-            if is_privileged(container) || !added.is_empty() { Severity::High } else { Severity::Medium };
+        let severity = if is_privileged(container) || !added.is_empty() { Severity::High } else { Severity::Medium };
         Some(Flaw { severity, field: "/securityContext/capabilities", sentence, changes })
     });
 }
@@ -157,10 +156,8 @@ pub(super) fn raw_sockets(scene: &Scene<'_>, workspace: &Workspace, causes: &mut
         if !is_privileged(container) && !added && drops(container, "NET_RAW") {
             return None;
         }
-        let sentence = format!(
-            "open raw sockets in container {} and send packets in the name of others",
-            container.name()
-        );
+        let sentence =
+            format!("open raw sockets in container {} and send packets in the name of others", container.name());
         let mut changes = unprivileged(container, ("/securityContext/capabilities/drop", json!(["ALL"])));
         if added {
             changes.push(("/securityContext/capabilities/add", None));
@@ -170,7 +167,8 @@ pub(super) fn raw_sockets(scene: &Scene<'_>, workspace: &Workspace, causes: &mut
 }
 
 fn is_filtered(pod: &Pod<'_>, container: &Container<'_>) -> bool {
-    let kind = effective(pod, container, "seccompProfile").map_or("", |profile| profile["type"].as_str().unwrap_or_default());
+    let kind =
+        effective(pod, container, "seccompProfile").map_or("", |profile| profile["type"].as_str().unwrap_or_default());
     matches!(kind, "RuntimeDefault" | "Localhost") && !is_privileged(container)
 }
 

@@ -35,7 +35,9 @@ fn reached(certainty: Match, severity: Severity, key: String, sentence: String) 
         Match::Yes => Some(Cause::breach(severity, key, sentence)),
         Match::Maybe => Some(Cause::unproven(
             key,
-            format!("{sentence}, if the network plugin decides what the standard leaves open that way (a live probe knows)"),
+            format!(
+                "{sentence}, if the network plugin decides what the standard leaves open that way (a live probe knows)"
+            ),
         )),
     }
 }
@@ -63,25 +65,16 @@ fn at_rule(scene: &Scene<'_>, workspace: &Workspace, target: &Target, cause: Cau
             } else {
                 stray
             };
-            let objects = if matches!(target, Target::Address(_)) {
-                vec![walled(workspace)]
-            } else {
-                vec![deny_all(namespace)]
-            };
+            let objects =
+                if matches!(target, Target::Address(_)) { vec![walled(workspace)] } else { vec![deny_all(namespace)] };
             cause.seen(witness).at(format!("Namespace {namespace}"), location).fixed_by(Fix::Manifests { objects })
         }
     }
 }
 
 /// Everything private, so that nothing but public addresses is left.
-pub(crate) const PRIVATE_V4: &[&str] = &[
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "168.63.129.16/32",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-];
+pub(crate) const PRIVATE_V4: &[&str] =
+    &["10.0.0.0/8", "100.64.0.0/10", "168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 /// The same of IPv6.
 pub(crate) const PRIVATE_V6: &[&str] = &["fc00::/7", "fe80::/10"];
 
@@ -238,7 +231,12 @@ pub(super) fn api_server(scene: &Scene<'_>, workspace: &Workspace, causes: &mut 
 }
 
 /// The first workspace of another tenant that a workspace reaches, in either relation.
-fn pair(scene: &Scene<'_>, workspace: &Workspace, protocol: Protocol, inbound: bool) -> Option<(String, Match, Template)> {
+fn pair(
+    scene: &Scene<'_>,
+    workspace: &Workspace,
+    protocol: Protocol,
+    inbound: bool,
+) -> Option<(String, Match, Template)> {
     let mut best: Option<(String, Match, Template)> = None;
     for other in scene.wire.neighbours(scene, workspace) {
         let (from, to) = if inbound { (other, workspace) } else { (workspace, other) };
@@ -321,7 +319,10 @@ fn platform<'a>(scene: &'a Scene<'_>) -> impl Iterator<Item = &'a Template> {
 
 fn is_name_server(template: &Template) -> bool {
     is_system(&template.namespace)
-        && template.labels.get("k8s-app").is_some_and(|app| app == "kube-dns" || app == "coredns" || app == "node-local-dns")
+        && template
+            .labels
+            .get("k8s-app")
+            .is_some_and(|app| app == "kube-dns" || app == "coredns" || app == "node-local-dns")
 }
 
 pub(super) fn host_pods(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
@@ -329,7 +330,8 @@ pub(super) fn host_pods(scene: &Scene<'_>, workspace: &Workspace, causes: &mut V
         let Some(reach) = scene.wire.between(&workspace.template, template) else { continue };
         let title = template.title();
         let sentence = format!("reach {title}, which listens on the network of its node");
-        if let Some(cause) = reached(certainty(&reach, Protocol::Tcp, None), Severity::Medium, title.clone(), sentence) {
+        if let Some(cause) = reached(certainty(&reach, Protocol::Tcp, None), Severity::Medium, title.clone(), sentence)
+        {
             let cause = cause.seen([format!("{} -> {}/{}", workspace.title(), template.namespace, template.name)]);
             causes.push(at_rule(scene, workspace, &Target::Pod(Box::new(template.clone())), cause));
         }
@@ -370,7 +372,9 @@ pub(super) fn platform_ports(scene: &Scene<'_>, workspace: &Workspace, causes: &
         let rest = Reach { may: reach.may.difference(&allowed), must: reach.must.difference(&allowed) };
         let open = beyond_names(&rest);
         let title = template.title();
-        if let Some(cause) = reached(open, Severity::High, title.clone(), format!("reach {title}, a part of the platform")) {
+        if let Some(cause) =
+            reached(open, Severity::High, title.clone(), format!("reach {title}, a part of the platform"))
+        {
             let ports: Vec<String> = rest
                 .may
                 .intervals(Protocol::Tcp)
@@ -378,7 +382,8 @@ pub(super) fn platform_ports(scene: &Scene<'_>, workspace: &Workspace, causes: &
                 .take(3)
                 .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
                 .collect();
-            let told = format!("{} -> {}/{} TCP {}", workspace.title(), template.namespace, template.name, ports.join(", "));
+            let told =
+                format!("{} -> {}/{} TCP {}", workspace.title(), template.namespace, template.name, ports.join(", "));
             let target = Target::Pod(Box::new(template.clone()));
             causes.push(at_rule(scene, workspace, &target, cause.seen([told])));
         }
@@ -421,8 +426,7 @@ pub(super) fn notebook_port(scene: &Scene<'_>, workspace: &Workspace, causes: &m
     }
     for template in platform(scene).filter(|template| !is_front(scene, template) && !is_system(&template.namespace)) {
         let Some(reach) = scene.wire.between(template, &workspace.template) else { continue };
-        let open =
-            notebook_ports(workspace).into_iter().map(|port| certainty(&reach, Protocol::Tcp, Some(port))).max();
+        let open = notebook_ports(workspace).into_iter().map(|port| certainty(&reach, Protocol::Tcp, Some(port))).max();
         let title = template.title();
         let sentence = format!("be reached on the notebook's port by {title}, which is not the proxy");
         let open = open.unwrap_or(Match::No);
@@ -460,7 +464,8 @@ pub(super) fn second_interface(scene: &Scene<'_>, workspace: &Workspace, causes:
     for key in ["k8s.v1.cni.cncf.io/networks", "k8s.ovn.org/open-default-ports"] {
         if annotations[key].is_string() {
             let pointer = format!("/metadata/annotations/{}", key.replace('/', "~1"));
-            let cause = Cause::breach(Severity::High, key, format!("use a network that policies do not see: annotation {key}"));
+            let cause =
+                Cause::breach(Severity::High, key, format!("use a network that policies do not see: annotation {key}"));
             let fix = scene.change_pod(workspace, vec![(pointer.clone(), None)]);
             causes.push(scene.in_pod(workspace, &pointer, cause).fixed_by(fix));
         }

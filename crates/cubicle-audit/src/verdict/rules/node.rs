@@ -9,9 +9,10 @@ use super::super::tenancy::Workspace;
 /// Index, name and object of each volume.
 fn volumes(workspace: &Workspace) -> impl Iterator<Item = (usize, &str, &Value)> {
     let list = workspace.template.pod["spec"]["volumes"].as_array();
-    list.into_iter().flatten().enumerate().map(|(index, volume)| {
-        (index, volume["name"].as_str().unwrap_or_default(), volume)
-    })
+    list.into_iter()
+        .flatten()
+        .enumerate()
+        .map(|(index, volume)| (index, volume["name"].as_str().unwrap_or_default(), volume))
 }
 
 /// The volumes of a pod that are folders of the node: directly, or through a claim whose volume
@@ -26,8 +27,8 @@ fn host_paths<'a>(scene: &'a Scene<'_>, workspace: &'a Workspace) -> Vec<(String
         let namespace = &workspace.template.namespace;
         for (_, object) in scene.snapshot.of_kind("", "PersistentVolume") {
             let reference = &object.value["spec"]["claimRef"];
-            let bound = reference.text_at("name") == Some(claim)
-                && reference.text_at("namespace") == Some(namespace.as_str());
+            let bound =
+                reference.text_at("name") == Some(claim) && reference.text_at("namespace") == Some(namespace.as_str());
             if bound && let Some(path) = object.value["spec"]["hostPath"].text_at("path") {
                 found.push((format!("/spec/volumes/{index}"), name.to_owned(), path.to_owned()));
             }
@@ -91,9 +92,11 @@ pub(super) fn declared_kernel(scene: &Scene<'_>, workspace: &Workspace, causes: 
             "attack the node's kernel: no runtime class gives the workspace another",
         ),
         None => Cause::unproven(class, format!("the runtime class {class} is not among the manifests")),
-        Some((_, object)) if matches!(object.value.text_at("handler"), Some("runc" | "crun")) => {
-            Cause::breach(Severity::High, class, format!("attack the node's kernel: the handler of {class} is no sandbox"))
-        }
+        Some((_, object)) if matches!(object.value.text_at("handler"), Some("runc" | "crun")) => Cause::breach(
+            Severity::High,
+            class,
+            format!("attack the node's kernel: the handler of {class} is no sandbox"),
+        ),
         Some(_) => return,
     };
     causes.push(scene.in_pod(workspace, pointer, cause));

@@ -28,11 +28,8 @@ pub(super) fn token(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<C
         let pointer = "/spec/automountServiceAccountToken";
         (pointer, format!("read the token of service account {account}, which is mounted into the workspace"))
     };
-    let fix = if asked {
-        None
-    } else {
-        scene.set_in_pod(workspace, "/spec/automountServiceAccountToken", json!(false))
-    };
+    let fix =
+        if asked { None } else { scene.set_in_pod(workspace, "/spec/automountServiceAccountToken", json!(false)) };
     let cause = Cause::breach(Severity::High, pointer, sentence).fixed_by(fix);
     causes.push(scene.in_pod(workspace, pointer, cause));
 }
@@ -298,9 +295,10 @@ pub(super) fn default_account(scene: &Scene<'_>, workspace: &Workspace, causes: 
         let cause = Cause::breach(Severity::Medium, whom, sentence).seen([describe(&grant)]);
         causes.push(at_binding(scene, &grant, cause));
     }
-    let default = scene.snapshot.of_kind("", "ServiceAccount").find(|(_, object)| {
-        *object.name == *"default" && object.namespace.as_deref() == Some(namespace.as_str())
-    });
+    let default = scene
+        .snapshot
+        .of_kind("", "ServiceAccount")
+        .find(|(_, object)| *object.name == *"default" && object.namespace.as_deref() == Some(namespace.as_str()));
     if let Some((id, object)) = default
         && object.value.get("imagePullSecrets").is_some_and(|list| !list.items().is_empty())
     {

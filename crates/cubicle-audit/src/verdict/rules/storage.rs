@@ -9,17 +9,18 @@ use crate::pod_security::Pod;
 
 fn claims(workspace: &Workspace) -> impl Iterator<Item = (usize, &str)> {
     let volumes = workspace.template.pod["spec"]["volumes"].as_array().into_iter().flatten();
-    volumes.enumerate().filter_map(|(index, volume)| {
-        Some((index, volume["persistentVolumeClaim"]["claimName"].as_str()?))
-    })
+    volumes
+        .enumerate()
+        .filter_map(|(index, volume)| Some((index, volume["persistentVolumeClaim"]["claimName"].as_str()?)))
 }
 
 pub(super) fn other_claims(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     let namespace = workspace.template.namespace.as_str();
     for (_, claim) in claims(workspace) {
-        let found = scene.snapshot.of_kind("", "PersistentVolumeClaim").find(|(_, object)| {
-            *object.name == *claim && object.namespace.as_deref() == Some(namespace)
-        });
+        let found = scene
+            .snapshot
+            .of_kind("", "PersistentVolumeClaim")
+            .find(|(_, object)| *object.name == *claim && object.namespace.as_deref() == Some(namespace));
         let Some((_, object)) = found else { continue };
         let Some(name) = object.value["spec"].text_at("volumeName") else { continue };
         let volume = scene.snapshot.of_kind("", "PersistentVolume").find(|(_, object)| *object.name == *name);
@@ -59,7 +60,8 @@ pub(super) fn leave_home(scene: &Scene<'_>, workspace: &Workspace, causes: &mut 
         let fixed = mount["subPath"].as_str().unwrap_or_default();
         let leaves = |path: &str| path.split('/').any(|part| part == "..") || path.starts_with('/');
         if leaves(fixed) || leaves(expanded) {
-            let sentence = format!("mount a folder outside its own in container {name}: the sub-path is {fixed}{expanded}");
+            let sentence =
+                format!("mount a folder outside its own in container {name}: the sub-path is {fixed}{expanded}");
             let cause = Cause::breach(Severity::High, pointer.clone(), sentence);
             causes.push(scene.in_pod(workspace, &pointer, cause));
         }
@@ -92,9 +94,13 @@ pub(super) fn other_homes(scene: &Scene<'_>, workspace: &Workspace, causes: &mut
         let read_only = volume["persistentVolumeClaim"]["readOnly"] == Value::Bool(true)
             || volume["nfs"]["readOnly"] == Value::Bool(true);
         if let Some(other) = scene.workspaces.iter().find(same).filter(|_| !read_only) {
-            let sentence = format!("open other tenants' files in volume {name}, which container {container} mounts whole");
-            let cause = Cause::breach(Severity::High, name, sentence)
-                .seen([format!("{} and {} mount the same volume", workspace.title(), other.title())]);
+            let sentence =
+                format!("open other tenants' files in volume {name}, which container {container} mounts whole");
+            let cause = Cause::breach(Severity::High, name, sentence).seen([format!(
+                "{} and {} mount the same volume",
+                workspace.title(),
+                other.title()
+            )]);
             causes.push(scene.in_pod(workspace, &pointer, cause));
         }
     }
@@ -103,9 +109,19 @@ pub(super) fn other_homes(scene: &Scene<'_>, workspace: &Workspace, causes: &mut
 /// Names of variables that hold what a tenant must not have.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    ["PASSWORD", "SECRET", "ACCESS_KEY", "API_KEY", "PRIVATE_KEY", "DATABASE_URL", "DB_URL", "CONFIGPROXY_AUTH_TOKEN", "COOKIE"]
-        .iter()
-        .any(|word| name.contains(word))
+    [
+        "PASSWORD",
+        "SECRET",
+        "ACCESS_KEY",
+        "API_KEY",
+        "PRIVATE_KEY",
+        "DATABASE_URL",
+        "DB_URL",
+        "CONFIGPROXY_AUTH_TOKEN",
+        "COOKIE",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
         || name.ends_with("_TOKEN") && name != "JUPYTERHUB_API_TOKEN" && name != "JPY_API_TOKEN"
         || name == "TOKEN"
 }
@@ -120,9 +136,13 @@ pub(super) fn secrets_in_environment(scene: &Scene<'_>, workspace: &Workspace, c
             let from = variable["valueFrom"]["secretKeyRef"]["name"].as_str();
             let literal = variable["value"].as_str().is_some_and(|value| !value.is_empty());
             let sentence = match from {
-                Some(secret) => format!("read secret {secret} in the environment of container {name} as {variable_name}"),
+                Some(secret) => {
+                    format!("read secret {secret} in the environment of container {name} as {variable_name}")
+                }
                 None if literal && is_secret(variable_name) => {
-                    format!("read {variable_name} in the environment of container {name}, and so can whoever reads the pod")
+                    format!(
+                        "read {variable_name} in the environment of container {name}, and so can whoever reads the pod"
+                    )
                 }
                 None => continue,
             };

@@ -9,8 +9,8 @@ use super::super::fix::Fix;
 use super::super::scene::{Scene, title};
 use super::super::tenancy::Workspace;
 use crate::pod_security::{Level, Pod, Role};
-use crate::rbac::manifests::{ENFORCE, labels};
 use crate::rbac::Selector;
+use crate::rbac::manifests::ENFORCE;
 use crate::snapshot::{Object, ObjectId};
 
 pub(super) fn own_namespace(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
@@ -33,7 +33,8 @@ pub(super) fn own_namespace(scene: &Scene<'_>, workspace: &Workspace, causes: &m
 fn has_quota(scene: &Scene<'_>, namespace: &str, keys: &[&str]) -> bool {
     scene.objects("ResourceQuota", namespace).iter().any(|(_, object)| {
         // A quota with a scope counts some pods only.
-        let scoped = object.value["spec"].get("scopes").is_some() || object.value["spec"].get("scopeSelector").is_some();
+        let scoped =
+            object.value["spec"].get("scopes").is_some() || object.value["spec"].get("scopeSelector").is_some();
         !scoped && keys.iter().any(|key| object.value["spec"]["hard"].get(key).is_some())
     })
 }
@@ -61,7 +62,13 @@ fn quota_fix(scene: &Scene<'_>, namespace: &str, missing: &[(&str, &str)]) -> Op
     })
 }
 
-fn quotas(scene: &Scene<'_>, workspace: &Workspace, wanted: &[(&[&str], &str, &str)], causes: &mut Vec<Cause>, verb: &str) {
+fn quotas(
+    scene: &Scene<'_>,
+    workspace: &Workspace,
+    wanted: &[(&[&str], &str, &str)],
+    causes: &mut Vec<Cause>,
+    verb: &str,
+) {
     let namespace = &workspace.template.namespace;
     let missing: Vec<_> = wanted.iter().filter(|(keys, ..)| !has_quota(scene, namespace, keys)).collect();
     if missing.is_empty() {
@@ -117,12 +124,9 @@ pub(super) fn object_quota(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
 
 pub(super) fn publish(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     let identity = scene.identity(workspace);
-    let request = |verb: &str| {
-        crate::rbac::Request::resource(verb, "", "services", &workspace.template.namespace)
-    };
-    let may = ["create", "patch", "update"]
-        .iter()
-        .find_map(|verb| scene.manifests.rights.allowed(&identity, &request(verb)));
+    let request = |verb: &str| crate::rbac::Request::resource(verb, "", "services", &workspace.template.namespace);
+    let may =
+        ["create", "patch", "update"].iter().find_map(|verb| scene.manifests.rights.allowed(&identity, &request(verb)));
     let namespace = &workspace.template.namespace;
     if may.is_none() {
         return;
@@ -133,7 +137,8 @@ pub(super) fn publish(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec
             hard[key] == "0" || hard[key] == 0
         });
         if !none {
-            let cause = Cause::breach(Severity::Medium, key, format!("publish itself by {what}, which no quota sets to 0"));
+            let cause =
+                Cause::breach(Severity::Medium, key, format!("publish itself by {what}, which no quota sets to 0"));
             let location = scene.namespace(namespace).map(|(object, _)| scene.location(object.source));
             let fix = quota_fix(scene, namespace, &[(key, "0")]);
             causes.push(cause.at(format!("Namespace {namespace}"), location).fixed_by(fix));
@@ -173,8 +178,9 @@ fn limit(
     (resource, default, sentence): (&str, &str, &str),
 ) {
     for (name, pointer) in unlimited(scene, workspace, resource) {
-        let cause = Cause::breach(Severity::Medium, format!("{name}:{resource}"), format!("{sentence} in container {name}"))
-            .fixed_by(scene.set_in_pod(workspace, &pointer, json!(default)));
+        let cause =
+            Cause::breach(Severity::Medium, format!("{name}:{resource}"), format!("{sentence} in container {name}"))
+                .fixed_by(scene.set_in_pod(workspace, &pointer, json!(default)));
         causes.push(scene.in_pod(workspace, &pointer, cause));
     }
 }
@@ -200,7 +206,8 @@ pub(super) fn limits(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<
     if missing.is_empty() {
         return;
     }
-    let sentence = format!("run a container without a limit of {}: namespace {namespace} gives none", missing.join(", "));
+    let sentence =
+        format!("run a container without a limit of {}: namespace {namespace} gives none", missing.join(", "));
     let values = [("cpu", "1"), ("memory", "2Gi"), ("ephemeral-storage", "2Gi")];
     let default: serde_json::Map<String, Value> = values
         .iter()
@@ -226,8 +233,9 @@ pub(super) fn shared_memory(scene: &Scene<'_>, workspace: &Workspace, causes: &m
         if volume["emptyDir"]["medium"] == "Memory" && volume["emptyDir"]["sizeLimit"].is_null() {
             let name = volume["name"].as_str().unwrap_or_default();
             let pointer = format!("/spec/volumes/{index}/emptyDir/sizeLimit");
-            let cause = Cause::breach(Severity::Low, name, format!("fill memory through volume {name}, which has no size"))
-                .fixed_by(scene.set_in_pod(workspace, &pointer, json!("64Mi")));
+            let cause =
+                Cause::breach(Severity::Low, name, format!("fill memory through volume {name}, which has no size"))
+                    .fixed_by(scene.set_in_pod(workspace, &pointer, json!("64Mi")));
             causes.push(scene.in_pod(workspace, &pointer, cause));
         }
     }
@@ -248,7 +256,11 @@ pub(super) fn preempt(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec
     };
     if value > 0 {
         let pointer = "/spec/priorityClassName";
-        let cause = Cause::breach(Severity::Medium, class, format!("push other tenants' pods off a node: its priority class is {class}"));
+        let cause = Cause::breach(
+            Severity::Medium,
+            class,
+            format!("push other tenants' pods off a node: its priority class is {class}"),
+        );
         causes.push(scene.in_pod(workspace, pointer, cause));
     }
 }
@@ -261,7 +273,8 @@ pub(super) fn pod_security(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
     let version = set.and_then(|labels| labels.get(&format!("{ENFORCE}-version"))).map(String::as_str);
     let wanted = Level::Restricted;
     let label = |key: &str| key.replace('~', "~0").replace('/', "~1");
-    let location = known.map(|(object, _)| scene.location(object.place(&format!("/metadata/labels/{}", label(ENFORCE)))));
+    let location =
+        known.map(|(object, _)| scene.location(object.place(&format!("/metadata/labels/{}", label(ENFORCE)))));
     let add = |changes: Vec<(String, &str)>| -> Option<Fix> {
         let found = scene.snapshot.of_kind("", "Namespace").find(|(_, object)| *object.name == **name);
         match found {
@@ -273,7 +286,8 @@ pub(super) fn pod_security(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
             None => {
                 let set: serde_json::Map<String, Value> =
                     changes.into_iter().map(|(key, value)| (key, json!(value))).collect();
-                let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": set}});
+                let object =
+                    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": set}});
                 Some(Fix::Manifests { objects: vec![object] })
             }
         }
@@ -365,8 +379,9 @@ pub(super) fn default_deny(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
         ["out"] => "reach everything",
         _ => "reach, and be reached by, everything",
     };
-    let sentence =
-        format!("{directions} from any pod of namespace {namespace} that no other policy selects: no policy there denies by default");
+    let sentence = format!(
+        "{directions} from any pod of namespace {namespace} that no other policy selects: no policy there denies by default"
+    );
     let (object, location) = match misplaced(scene, workspace).first() {
         Some((_, object)) => (title(object), Some(scene.location(object.source))),
         None => (
@@ -376,7 +391,10 @@ pub(super) fn default_deny(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
     };
     let witness = misplaced(scene, workspace).into_iter().map(|(_, object)| {
         let own = object.namespace.as_deref().unwrap_or_default();
-        format!("{} selects labels of this workspace, but stands in namespace {own}, where it selects nothing", title(object))
+        format!(
+            "{} selects labels of this workspace, but stands in namespace {own}, where it selects nothing",
+            title(object)
+        )
     });
     let cause = Cause::breach(Severity::High, missing.join(","), sentence)
         .seen(witness.collect::<Vec<_>>())
@@ -429,11 +447,4 @@ pub(super) fn borrowed(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
             add(object, "/spec/dataSourceRef/namespace", what);
         }
     }
-}
-
-/// The labels of a namespace, with the one that the API server adds.
-pub(super) fn namespace_labels(scene: &Scene<'_>, name: &str) -> std::collections::BTreeMap<String, String> {
-    let mut own = scene.namespace(name).map(|(object, _)| labels(object)).unwrap_or_default();
-    own.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
-    own
 }

@@ -347,7 +347,8 @@ fn ways(printer: &Printer, answer: &EscalateAnswer) -> String {
         }
         let others = escalation.reached.len() - shown.len();
         if others > 0 {
-            text.push_str(&format!("  and {others} accounts (all with --format json)\n"));
+            let accounts = if others == 1 { "account" } else { "accounts" };
+            text.push_str(&format!("  and {others} {accounts} (all with --format json)\n"));
         }
         text.push('\n');
     }
