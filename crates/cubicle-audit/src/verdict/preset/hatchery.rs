@@ -82,7 +82,8 @@ fn namespace(snapshot: &Snapshot, configured: &Value) -> String {
 /// Two users' pods, if none runs.
 pub(super) fn make(snapshot: &Snapshot) -> Vec<Made> {
     let Some((id, configured)) = configuration(snapshot) else { return Vec::new() };
-    let Some(source) = snapshot.object(id).map(|object| object.source) else { return Vec::new() };
+    let place = |object: &Object| object.place("/data/hatchery.json");
+    let Some(source) = snapshot.object(id).map(place) else { return Vec::new() };
     let namespace = namespace(snapshot, &configured);
     if templates(snapshot).iter().any(|one| one.namespace == namespace) {
         return Vec::new();

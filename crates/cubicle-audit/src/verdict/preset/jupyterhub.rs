@@ -50,10 +50,10 @@ pub(super) fn make(snapshot: &Snapshot) -> Vec<Made> {
 /// The chart's values as the hub reads them, and where they stand.
 fn values(snapshot: &Snapshot, hub: &Template) -> (Value, crate::snapshot::SourceRef) {
     let own = |(_, object): &(ObjectId, &Object)| object.namespace.as_deref() == Some(hub.namespace.as_str());
-    let found = snapshot
-        .of_kind("", "Secret")
-        .filter(own)
-        .find_map(|(_, object)| Some((embedded(&held(object, "values.yaml")?), object.source)));
+    let found = snapshot.of_kind("", "Secret").filter(own).find_map(|(_, object)| {
+        let key = if object.value["stringData"].get("values.yaml").is_some() { "stringData" } else { "data" };
+        Some((embedded(&held(object, "values.yaml")?), object.place(&format!("/{key}/values.yaml"))))
+    });
     let place = || snapshot.object(hub.object).map(|object| object.source);
     found.unwrap_or_else(|| {
         let nowhere = crate::snapshot::SourceRef { file: crate::snapshot::FileId(0), line: 0, column: 0 };
