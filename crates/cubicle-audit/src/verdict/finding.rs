@@ -56,6 +56,8 @@ pub struct Finding {
     pub location: Option<Location>,
     /// How one sees it: a pair of pods, or the steps of a path.
     pub witness: Vec<String>,
+    /// What tells this cause from others of the guarantee; the same for like objects.
+    pub cause: String,
     /// The workspaces that it concerns, sorted; at most [`MOST_NAMED`] are named.
     pub workspaces: Vec<String>,
     /// How many they are.

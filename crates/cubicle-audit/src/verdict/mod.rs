@@ -260,17 +260,28 @@ struct Gathered {
 
 /// Runs a rule over every workspace and puts equal causes together.
 fn gather(scene: &Scene<'_>, guarantee: &Guarantee, rule: rules::Rule) -> Vec<Gathered> {
-    let mut by_cause: BTreeMap<(String, String), Gathered> = BTreeMap::new();
+    let mut by_cause: BTreeMap<(String, String, Verdict), Gathered> = BTreeMap::new();
     for workspace in scene.workspaces {
         let mut causes = Vec::new();
         rule(scene, workspace, &mut causes);
         for cause in causes {
             let title = workspace.title();
-            by_cause
-                .entry((cause.object.clone(), cause.key.clone()))
-                .or_insert_with(|| Gathered { finding: finding(guarantee, cause), all: BTreeSet::new() })
-                .all
-                .insert(title);
+            let key = (cause.object.clone(), cause.key.clone(), cause.verdict);
+            let fix = cause.fix.clone();
+            let gathered = by_cause
+                .entry(key)
+                .or_insert_with(|| Gathered { finding: finding(guarantee, cause), all: BTreeSet::new() });
+            gathered.all.insert(title);
+            // One object may be at fault for several namespaces: each needs its manifests.
+            if let (Some(Fix::Manifests { objects }), Some(Fix::Manifests { objects: more })) =
+                (&mut gathered.finding.fix, fix)
+            {
+                for object in more {
+                    if !objects.contains(&object) {
+                        objects.push(object);
+                    }
+                }
+            }
         }
     }
     let mut gathered: Vec<Gathered> = by_cause.into_values().collect();
@@ -284,7 +295,7 @@ fn gather(scene: &Scene<'_>, guarantee: &Guarantee, rule: rules::Rule) -> Vec<Ga
 
 fn finding(guarantee: &Guarantee, cause: Cause) -> Finding {
     let mut hasher = DefaultHasher::new();
-    (guarantee.id, &cause.object, &cause.key).hash(&mut hasher);
+    (guarantee.id, &cause.object, &cause.key, cause.verdict == Verdict::Breached).hash(&mut hasher);
     Finding {
         guarantee: guarantee.id.to_owned(),
         alias: guarantee.alias.to_owned(),
@@ -294,6 +305,7 @@ fn finding(guarantee: &Guarantee, cause: Cause) -> Finding {
         object: cause.object,
         location: cause.location,
         witness: cause.witness,
+        cause: cause.key,
         workspaces: Vec::new(),
         workspace_count: 0,
         fix: cause.fix,

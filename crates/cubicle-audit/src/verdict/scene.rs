@@ -178,6 +178,12 @@ impl<'a> Scene<'a> {
     /// A patch of any object.
     pub(crate) fn set_in(&self, id: ObjectId, pointer: &str, value: Value) -> Option<Fix> {
         let object = self.snapshot.object(id)?;
+        if self.is_made(id) {
+            let field = pointer.trim_start_matches('/').replace('/', ".");
+            return Some(Fix::Setting {
+                text: format!("in {}, which is made at run time, {field}: {value}", title(object)),
+            });
+        }
         let operations = set(&object.json(), pointer, value);
         Some(Fix::Patch { target: target(object), operations })
     }

@@ -13,7 +13,7 @@ use super::fix::{Fix, Operation};
 use super::scene::{Scene, target, title};
 use super::tenancy::Workspace;
 use crate::network::policy::{Action, Peer};
-use crate::network::port::Protocol;
+use crate::network::port::{PortSet, Protocol};
 use crate::network::{Engine, Profile, Reach};
 use crate::snapshot::{ObjectId, Snapshot, SourceRef};
 use crate::workload::Template;
@@ -25,8 +25,10 @@ pub(crate) enum Target {
     Address(IpAddr),
     /// A range, by one of its addresses.
     Block(IpNet, IpAddr),
-    /// An address, where only the port of names matters.
-    Names(IpAddr),
+    /// A range by one of its addresses, where only the port of names matters.
+    Names(IpNet, IpAddr),
+    /// One port of addresses outside.
+    Port(IpAddr, Protocol, u16),
     /// A pod that is reached.
     Pod(Box<Template>),
     /// A pod that reaches the workspace.
@@ -42,6 +44,9 @@ pub(crate) struct Culprit {
     /// `ingress` or `egress`, and the number of the rule in the manifest.
     direction: &'static str,
     rule: usize,
+    /// Whether it is about the port of names alone.
+    names_only: bool,
+    ports: PortSet,
     is_network_policy: bool,
 }
 
@@ -157,18 +162,25 @@ impl Wire {
                 if rule.action != Action::Accept {
                     continue;
                 }
+                let names = |ports: &PortSet| ports.contains(Protocol::Udp, 53) || ports.contains(Protocol::Tcp, 53);
                 let names_only = !rule.ports.numbers.contains(Protocol::Tcp, 80)
                     && !rule.ports.numbers.contains(Protocol::Tcp, 443)
                     && (rule.ports.numbers.contains(Protocol::Udp, 53)
                         || rule.ports.numbers.contains(Protocol::Tcp, 53));
                 let fits = match (&rule.peers, to) {
                     (_, Target::Address(_) | Target::Block(..)) if names_only => false,
+                    (_, Target::Names(..)) if !names(&rule.ports.numbers) => false,
+                    (_, Target::Port(_, protocol, port)) if !rule.ports.numbers.contains(*protocol, *port) => false,
                     (None, _) => true,
-                    (Some(peers), Target::Address(address) | Target::Block(_, address) | Target::Names(address)) => {
-                        peers.iter().any(
-                            |peer| matches!(peer, Peer::Block(set) | Peer::Networks(set) if set.contains(*address)),
-                        )
-                    }
+                    (
+                        Some(peers),
+                        Target::Address(address)
+                        | Target::Block(_, address)
+                        | Target::Names(_, address)
+                        | Target::Port(address, ..),
+                    ) => peers
+                        .iter()
+                        .any(|peer| matches!(peer, Peer::Block(set) | Peer::Networks(set) if set.contains(*address))),
                     (Some(peers), Target::Pod(_) | Target::From(_)) => {
                         let other = cluster.pods.get(other? as usize)?;
                         peers.iter().any(|peer| match peer {
@@ -196,6 +208,8 @@ impl Wire {
                     object: policy.object,
                     direction,
                     rule: index,
+                    names_only,
+                    ports: rule.ports.numbers.clone(),
                     is_network_policy: &*object.kind == "NetworkPolicy",
                 });
             }
@@ -216,7 +230,27 @@ fn in_scope(
     }
 }
 
+/// A set of ports as the rules of a policy write it.
+fn port_list(ports: &PortSet) -> serde_json::Value {
+    let mut list = Vec::new();
+    for protocol in Protocol::ALL {
+        for (first, last) in ports.intervals(protocol) {
+            let mut entry = json!({"protocol": protocol.to_string(), "port": first});
+            if last > first {
+                entry["endPort"] = json!(last);
+            }
+            list.push(entry);
+        }
+    }
+    serde_json::Value::Array(list)
+}
+
 impl Culprit {
+    /// Tells rules of one policy apart.
+    pub(crate) fn key(&self) -> String {
+        format!("{} {}", self.direction, self.rule)
+    }
+
     /// The change of the rule that no longer lets the connection through.
     pub(crate) fn fix(&self, scene: &Scene<'_>, to: &Target) -> Option<Fix> {
         let object = scene.snapshot.object(self.object)?;
@@ -228,7 +262,17 @@ impl Culprit {
         let operations = match to {
             Target::Address(address) => except(&json, &at, &[*address], &IpNet::from(*address).to_string()),
             Target::Block(block, address) => except(&json, &at, &[*address], &block.to_string()),
-            Target::Names(_) => {
+            Target::Names(block, address) if !self.names_only => except(&json, &at, &[*address], &block.to_string()),
+            Target::Port(_, protocol, port) => {
+                let left = self.ports.difference(&PortSet::range(*protocol, *port, *port));
+                let value = port_list(&left);
+                let path = format!("{at}/ports");
+                vec![match json.pointer(&path) {
+                    Some(_) => Operation::Replace { path, value },
+                    None => Operation::Add { path, value },
+                }]
+            }
+            Target::Names(..) => {
                 let servers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
                                       "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]);
                 let path = format!("{at}/to");

@@ -1,5 +1,6 @@
 //! What a workspace reaches, and who reaches it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -45,8 +46,14 @@ fn reached(certainty: Match, severity: Severity, key: String, sentence: String) 
 /// Puts a cause at the rule that lets a connection through, with the change that closes it.
 fn at_rule(scene: &Scene<'_>, workspace: &Workspace, target: &Target, cause: Cause) -> Cause {
     let namespace = &workspace.template.namespace;
+    if workspace.template.pod["spec"]["hostNetwork"] == Value::Bool(true) {
+        let cause = cause.seen(["it uses the network of its node: no policy applies to it".to_owned()]);
+        return scene.in_pod(workspace, "/spec/hostNetwork", cause);
+    }
     match scene.wire.culprit(scene, workspace, target) {
         Some(culprit) => {
+            let mut cause = cause;
+            cause.key = format!("{}:{}", cause.key, culprit.key());
             let fix = culprit.fix(scene, target);
             let Culprit { title, location, .. } = culprit;
             cause.seen([format!("let through by {title} at {location}")]).at(title, Some(location)).fixed_by(fix)
@@ -128,6 +135,23 @@ fn dial(
     }
 }
 
+/// Dials a port that should be closed for every public address.
+fn port(
+    scene: &Scene<'_>,
+    workspace: &Workspace,
+    causes: &mut Vec<Cause>,
+    (address, protocol, port): (&str, Protocol, u16),
+    sentence: &str,
+) {
+    let Ok(address) = address.parse::<IpAddr>() else { return };
+    let Some(reach) = scene.wire.out(workspace, address) else { return };
+    let open = certainty(&reach, protocol, Some(port));
+    if let Some(cause) = reached(open, Severity::Low, format!("{protocol} {port}"), sentence.to_owned()) {
+        let cause = cause.seen([format!("{} -> {address}:{port} {protocol}", workspace.title())]);
+        causes.push(at_rule(scene, workspace, &Target::Port(address, protocol, port), cause));
+    }
+}
+
 pub(super) fn metadata_ipv4(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     let sentence = "ask the cloud's metadata address 169.254.169.254 for the node's credentials";
     dial(scene, workspace, causes, ("169.254.169.254", Protocol::Tcp, 80, Severity::High), sentence);
@@ -175,18 +199,36 @@ fn beyond_names(reach: &Reach) -> Match {
 }
 
 pub(super) fn private_ranges(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
-    for block in PRIVATE_V4.iter().chain(PRIVATE_V6) {
+    ranges(scene, workspace, causes, PRIVATE_V4.iter().chain(PRIVATE_V6), &|block, address, reach| {
+        let sentence = format!("reach addresses of {block}, where nodes, pods and internal services are");
+        let cause = reached(beyond_names(reach), Severity::High, block.to_string(), sentence)?;
+        Some((cause, Target::Block(block, address)))
+    });
+}
+
+/// What is said about one part of a range, and what to close for it.
+type Judge<'a> = &'a dyn Fn(IpNet, IpAddr, &Reach) -> Option<(Cause, Target)>;
+
+/// Judges one address of each part of each range that no rule tells apart; a rule that lets
+/// several parts of a range through is told once.
+fn ranges<'a>(
+    scene: &Scene<'_>,
+    workspace: &Workspace,
+    causes: &mut Vec<Cause>,
+    blocks: impl Iterator<Item = &'a &'a str>,
+    judge: Judge<'_>,
+) {
+    for block in blocks {
         let Ok(block) = block.parse::<IpNet>() else { continue };
-        // One address of each part of the range that no rule tells apart.
+        let mut seen = BTreeSet::new();
         for address in scene.wire.parts(block) {
             let Some(reach) = scene.wire.out(workspace, address) else { continue };
-            let sentence = format!("reach addresses of {block}, where nodes, pods and internal services are");
-            let Some(cause) = reached(beyond_names(&reach), Severity::High, block.to_string(), sentence) else {
-                continue;
-            };
+            let Some((cause, target)) = judge(block, address, &reach) else { continue };
             let cause = cause.seen([format!("{} -> {address}", workspace.title())]);
-            causes.push(at_rule(scene, workspace, &Target::Block(block, address), cause));
-            break;
+            let cause = at_rule(scene, workspace, &target, cause);
+            if seen.insert((cause.object.clone(), cause.key.clone())) {
+                causes.push(cause);
+            }
         }
     }
 }
@@ -196,24 +238,18 @@ pub(super) fn internet(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
 }
 
 pub(super) fn mail(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
-    dial(scene, workspace, causes, ("1.1.1.1", Protocol::Tcp, 25, Severity::Low), "send mail to any public server");
+    port(scene, workspace, causes, ("1.1.1.1", Protocol::Tcp, 25), "send mail to any public server");
 }
 
 pub(super) fn name_servers(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     let sentence = "ask any public name server, and send data out in names";
-    dial(scene, workspace, causes, ("8.8.8.8", Protocol::Udp, 53, Severity::Low), sentence);
-    for block in PRIVATE_V4 {
-        let Ok(block) = block.parse::<IpNet>() else { continue };
-        for address in scene.wire.parts(block) {
-            let Some(reach) = scene.wire.out(workspace, address) else { continue };
-            let open = certainty(&reach, Protocol::Udp, Some(53)).max(certainty(&reach, Protocol::Tcp, Some(53)));
-            let sentence = format!("reach port 53 of every address of {block}, not only the cluster's name server");
-            let Some(cause) = reached(open, Severity::Medium, block.to_string(), sentence) else { continue };
-            let cause = cause.seen([format!("{} -> {address}:53", workspace.title())]);
-            causes.push(at_rule(scene, workspace, &Target::Names(address), cause));
-            break;
-        }
-    }
+    port(scene, workspace, causes, ("8.8.8.8", Protocol::Udp, 53), sentence);
+    ranges(scene, workspace, causes, PRIVATE_V4.iter(), &|block, address, reach| {
+        let open = certainty(reach, Protocol::Udp, Some(53)).max(certainty(reach, Protocol::Tcp, Some(53)));
+        let sentence = format!("reach port 53 of every address of {block}, not only the cluster's name server");
+        let cause = reached(open, Severity::Medium, block.to_string(), sentence)?;
+        Some((cause, Target::Names(block, address)))
+    });
 }
 
 pub(super) fn api_server(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {

@@ -67,9 +67,13 @@ fn at_binding(scene: &Scene<'_>, grant: &Grant<'_>, cause: Cause) -> Cause {
 
 fn at_named(scene: &Scene<'_>, kind: &'static str, namespace: &str, name: &str, cause: Cause) -> Cause {
     let named = Named { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-    let object = scene.manifests.object(kind, namespace, name).and_then(|id| scene.snapshot.object(id));
+    let id = scene.manifests.object(kind, namespace, name);
+    let object = id.and_then(|id| scene.snapshot.object(id));
     let location = object.map(|object| scene.location(object.source));
-    let fix = object.map(|object| Fix::Delete { target: target(object) });
+    let fix = object.map(|object| match id.is_some_and(|id| scene.is_made(id)) {
+        true => Fix::Setting { text: format!("keep {named} from being made") },
+        false => Fix::Delete { target: target(object) },
+    });
     cause.at(named.to_string(), location).fixed_by(fix)
 }
 
