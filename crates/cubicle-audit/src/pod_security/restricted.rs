@@ -108,7 +108,7 @@ fn seccomp(pod: &Pod<'_>, found: &mut Vec<Violation>) {
         return;
     }
     for container in pod.containers() {
-        if !container.security().is_some_and(|context| member(context, "seccompProfile").is_some()) {
+        if container.security().is_none_or(|context| member(context, "seccompProfile").is_none()) {
             let what = format!("neither the pod nor container {} sets seccompProfile.type", container.name());
             add(found, check, format!("{}/securityContext/seccompProfile", container.pointer()), what);
         }

@@ -73,7 +73,7 @@ pub(super) fn of_grant(rights: &Rights, world: &World, grant: &Grant<'_>, all: &
     let mut found = Vec::new();
     let rule = grant.rule;
     if grant.scope.is_empty() {
-        cluster_wide(world, rule, &mut found);
+        cluster_wide(rule, &mut found);
         impersonation(rights, rule, &mut found);
         certificates(rule, all, rights, &mut found);
         if let Some(only) = names(rule, "impersonate", "", "serviceaccounts") {
@@ -142,7 +142,7 @@ pub(super) fn of_power(world: &World, power: &Power) -> Vec<Found> {
     }
 }
 
-fn cluster_wide(world: &World, rule: &Rule, found: &mut Vec<Found>) {
+fn cluster_wide(rule: &Rule, found: &mut Vec<Found>) {
     let mut add = |technique, act: &str, gives| found.push(Found { technique, act: act.to_owned(), gives });
     if rule.is_everything() {
         add("all_rights", "may do everything already", Power::ClusterAdmin);
@@ -167,7 +167,6 @@ fn cluster_wide(world: &World, rule: &Rule, found: &mut Vec<Found>) {
     if gives_any(rule, &["list", "watch"], "", "secrets") {
         add("read_secrets", "reads the secrets of every namespace", Power::Secrets { namespace: String::new() });
     }
-    let _ = world;
 }
 
 fn impersonation(rights: &Rights, rule: &Rule, found: &mut Vec<Found>) {
@@ -306,7 +305,9 @@ fn bindable(rights: &Rights, only: &[String]) -> bool {
     only.is_empty()
         || only.iter().any(|name| {
             name == "cluster-admin"
-                || rights.role("", name).is_some_and(|role| uncovered(&role.rules, &[everything.clone()]).is_empty())
+                || rights
+                    .role("", name)
+                    .is_some_and(|role| uncovered(&role.rules, std::slice::from_ref(&everything)).is_empty())
         })
 }
 
