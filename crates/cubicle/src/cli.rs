@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cubicle_core::problem::Problem;
 
 use crate::commands::{
-    advise, completions, delete, doctor, exec, guarantees, image, launch, list, logs, report, serve, show, start, stop,
-    template, user, verify, volume,
+    advise, audit, completions, delete, doctor, exec, guarantees, image, launch, list, logs, report, serve, show,
+    start, stop, template, user, verify, volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -48,6 +48,8 @@ enum Command {
     #[command(subcommand)]
     Image(image::Command),
     Advise(advise::Arguments),
+    #[command(subcommand)]
+    Audit(audit::Command),
     Launch(launch::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
@@ -94,6 +96,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
         Command::Volume(command) => command.run(context),
         Command::Image(command) => command.run(context),
         Command::Advise(arguments) => arguments.run(context),
+        Command::Audit(command) => command.run(context),
         Command::Launch(arguments) => arguments.run(context),
         Command::List(arguments) => arguments.run(context),
         Command::Show(arguments) => arguments.run(context),
