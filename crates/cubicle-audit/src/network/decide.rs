@@ -64,11 +64,13 @@ fn tier(policies: &[Heard], open: PortSet, outcome: &mut Outcome) -> PortSet {
                     Action::Deny => outcome.denied = outcome.denied.union(&hit),
                     Action::Pass => passed = passed.union(&hit),
                 }
-                if rule.peers.min(policy.certainty) == Match::Yes {
+                if rule.peers == Match::Yes {
                     left = left.difference(&hit);
                 }
             }
-            open = open.intersection(&left);
+            if policy.certainty == Match::Yes {
+                open = open.intersection(&left);
+            }
         }
     }
     open.union(&passed)

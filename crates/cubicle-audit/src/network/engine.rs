@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use super::address::from_number;
 use super::cluster::{Cluster, ClusterNode, Pod};
 use super::decide::{self, Heard, HeardRule};
+use super::explain::End;
 use super::index::{Index, addresses};
 use super::intern::Interner;
 use super::policy::{Action, Direction, Peer, Policy, PolicyKind, Ports, Scope, Tier};
@@ -68,20 +69,20 @@ pub(super) struct Class {
     ports: u32,
     /// The families it surely and perhaps has: bit 0 for IPv4, bit 1 for IPv6.
     families: [u8; 2],
-    kind: End,
+    kind: EndKind,
     finished: bool,
 }
 
 /// What an end of a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum End {
+enum EndKind {
     Pod,
     HostPod,
     Node,
     Outside,
 }
 
-impl End {
+impl EndKind {
     fn is_host(self) -> bool {
         matches!(self, Self::HostPod | Self::Node)
     }
@@ -290,7 +291,7 @@ impl Engine {
         ports.sort_unstable();
         ports.dedup();
         let (families, finished) = (self.families(pod), pod.finished);
-        let kind = if pod.host_network { End::HostPod } else { End::Pod };
+        let kind = if pod.host_network { EndKind::HostPod } else { EndKind::Pod };
         let stacks = stacks.map(|stack| self.stacks.add(stack).0);
         let ports = self.port_tables.add(ports).0;
         self.classes.add(Class { stacks, members, ports, families, kind, finished }).0
@@ -332,6 +333,23 @@ impl Engine {
     #[must_use]
     pub fn class(&self, pod: u32) -> Option<u32> {
         self.pods.get(pod as usize).filter(|state| state.present).map(|state| state.class)
+    }
+
+    /// The pods that are there.
+    #[must_use]
+    pub fn present_pods(&self) -> Vec<u32> {
+        self.index.all().to_vec()
+    }
+
+    /// The pods that have an address.
+    pub fn pods_at(&self, address: IpAddr) -> impl Iterator<Item = u32> {
+        self.index.at(address).iter().copied()
+    }
+
+    /// The pods of a namespace.
+    #[must_use]
+    pub fn pods_in(&self, namespace: super::cluster::NamespaceId) -> &[u32] {
+        self.index.in_namespace(namespace)
     }
 
     /// The policies that select a pod.
@@ -396,7 +414,7 @@ impl Engine {
             members: [members; 2],
             ports: self.port_tables.add(Vec::new()).0,
             families: [if address.to_canonical().is_ipv4() { V4 } else { V6 }; 2],
-            kind: if is_node { End::Node } else { End::Outside },
+            kind: if is_node { EndKind::Node } else { EndKind::Outside },
             finished: false,
         };
         let class = self.classes.add(class).0;
@@ -536,15 +554,11 @@ impl Engine {
 
     fn ask(&self, question: &Question<'_>) -> decide::Outcome {
         let Question { world, subject, .. } = question;
-        let applies = |applied: &&Applied| match applied.tier {
-            Tier::Network => subject.kind != End::HostPod || world.host_network_is_ordinary,
-            _ => world.cluster_policy,
-        };
         let heard: Vec<Heard> = self
             .stacks
             .get(subject.stacks[question.direction as usize])
             .iter()
-            .filter(applies)
+            .filter(|applied| applies(applied.tier, subject.kind, world))
             .map(|applied| Heard {
                 tier: applied.tier,
                 certainty: applied.certainty,
@@ -582,20 +596,101 @@ impl Engine {
     }
 
     /// Whether a peer that matches by labels or address matches this kind of end in a world.
-    fn peer_counts(&self, peer: &Peer, end: End, world: &World, same_namespace: bool) -> bool {
+    fn peer_counts(&self, peer: &Peer, end: EndKind, world: &World, same_namespace: bool) -> bool {
         match (peer, end) {
             (Peer::Pods(Scope::Own, _), _) if !same_namespace => false,
-            (Peer::Pods(scope, selector), End::HostPod) => {
+            (Peer::Pods(scope, selector), EndKind::HostPod) => {
                 let is_any = selector.is_everything()
                     && matches!(scope, Scope::Matching(namespaces) if namespaces.is_everything());
                 world.host_network_is_ordinary || (is_any && world.any_peer_matches_host_network)
             }
-            (Peer::Block(set), End::Pod) => {
+            (Peer::Block(set), EndKind::Pod) => {
                 world.block_matches_pod || (self.answers.single_block_matches_pod && set.is_single())
             }
-            (Peer::Block(_), End::HostPod | End::Node) => world.block_matches_node,
+            (Peer::Block(_), EndKind::HostPod | EndKind::Node) => world.block_matches_node,
             _ => true,
         }
+    }
+
+    /// The class of an end, its relation to the node of another, and the worlds between two ends.
+    pub(super) fn worlds_between(&mut self, from: End, to: End) -> Vec<World> {
+        match (self.class_of_end(from), self.class_of_end(to)) {
+            (Some(from), Some(to)) => self.answers.worlds(self.relevant(self.classes.get(from), self.classes.get(to))),
+            _ => Vec::new(),
+        }
+    }
+
+    fn class_of_end(&mut self, end: End) -> Option<u32> {
+        match end {
+            End::Pod(number) => self.class(number),
+            End::Address(address) => Some(self.class_of_address(address)),
+        }
+    }
+
+    /// Whether two ends are surely a pod and its own node, in a world where that is enough.
+    pub(super) fn own_node(&self, from: End, to: End, world: &World) -> bool {
+        let pods = &self.cluster.pods;
+        let same = match (from, to) {
+            (End::Pod(one), End::Pod(other)) => Self::same_node(&pods[one as usize], &pods[other as usize]),
+            (End::Pod(pod), End::Address(address)) | (End::Address(address), End::Pod(pod)) => {
+                pods[pod as usize].node_addresses.contains(&address).into()
+            }
+            (End::Address(_), End::Address(_)) => Match::No,
+        };
+        world.own_node && same == Match::Yes
+    }
+
+    /// The rules of a policy that match a connection, in order; none where the policy does not
+    /// apply to this direction in this world.
+    #[allow(clippy::too_many_arguments)] // one question, spelled out
+    pub(super) fn matching_rules(
+        &self,
+        policy: u32,
+        subject: u32,
+        other: End,
+        to: End,
+        direction: Direction,
+        world: &World,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Vec<(usize, Action, Match)>> {
+        let rules = self.policies.get(policy as usize)?.rules[direction as usize]?;
+        let source = &self.cluster.policies[policy as usize];
+        let class = self.classes.get(self.class(subject)?);
+        let certainty = self.certainty(source, &self.cluster.pods[subject as usize]);
+        if certainty == Match::No || !applies(source.tier, class.kind, world) {
+            return None;
+        }
+        let other_class = match other {
+            End::Pod(number) => self.classes.get(self.class(number)?),
+            End::Address(address) => self.classes.get(*self.outside.get(&address)?),
+        };
+        let same_namespace = match other {
+            End::Pod(number) => {
+                self.cluster.pods[number as usize].namespace == self.cluster.pods[subject as usize].namespace
+            }
+            End::Address(_) => false,
+        };
+        let ports = match to {
+            End::Pod(number) => self.port_tables.get(self.classes.get(self.class(number)?).ports).as_slice(),
+            End::Address(_) => &[],
+        };
+        let common = class.families[1] & other_class.families[1];
+        let family = usize::from(common & V4 == 0);
+        let question = Question { world, subject: class, other: other_class, direction, family, same_namespace, ports };
+        let members = self.members.get(other_class.members[family]);
+        let rules = self.rule_lists.get(rules).iter().enumerate();
+        let matching = rules.filter_map(|(index, rule)| {
+            let peers = match &rule.peers {
+                None => Match::Yes,
+                Some(peers) => {
+                    peers.iter().map(|peer| self.member(*peer, members, &question)).max().unwrap_or(Match::No)
+                }
+            };
+            let matches = peers != Match::No && resolve(&rule.ports, ports).contains(protocol, port);
+            matches.then_some((index, rule.action, peers))
+        });
+        Some(matching.collect())
     }
 
     /// Whether a pod runs on the node whose network the other uses.
@@ -611,6 +706,14 @@ impl Engine {
         };
         let (a, b) = (node_of(one), node_of(other));
         if a.is_empty() || b.is_empty() { Match::Maybe } else { a.iter().any(|address| b.contains(address)).into() }
+    }
+}
+
+/// Whether policies of a tier apply to a kind of end in a world.
+fn applies(tier: Tier, kind: EndKind, world: &World) -> bool {
+    match tier {
+        Tier::Network => kind != EndKind::HostPod || world.host_network_is_ordinary,
+        _ => world.cluster_policy,
     }
 }
 

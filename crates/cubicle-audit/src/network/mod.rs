@@ -9,17 +9,22 @@ pub mod cluster;
 mod cluster_policy;
 mod decide;
 mod engine;
+mod explain;
 mod index;
 mod intern;
+pub mod map;
 mod network_policy;
+pub mod place;
 mod pods;
 pub mod policy;
 pub mod port;
 mod profile;
 mod reader;
 pub mod selector;
+pub mod special;
 
 pub use engine::{Engine, Reach};
+pub use explain::{End, RuleRef, Verdict};
 pub use profile::{NoProfile, Profile};
 
 /// Whether something matches.
@@ -38,3 +43,6 @@ impl From<bool> for Match {
         if matches { Self::Yes } else { Self::No }
     }
 }
+
+#[cfg(test)]
+mod tests;
