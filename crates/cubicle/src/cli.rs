@@ -48,8 +48,6 @@ enum Command {
     #[command(subcommand)]
     Image(image::Command),
     Advise(advise::Arguments),
-    #[command(subcommand)]
-    Audit(audit::Command),
     Launch(launch::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
@@ -97,7 +95,6 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
         Command::Volume(command) => command.run(context),
         Command::Image(command) => command.run(context),
         Command::Advise(arguments) => arguments.run(context),
-        Command::Audit(command) => command.run(context),
         Command::Launch(arguments) => arguments.run(context),
         Command::List(arguments) => arguments.run(context),
         Command::Show(arguments) => arguments.run(context),

@@ -19,6 +19,7 @@ use cubicle_core::report::{Summary, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::network::Profile;
+use crate::network::cluster::Cluster;
 use crate::pod_security::Pod;
 use crate::rbac::Manifests;
 use crate::snapshot::{InputProblem, Severity as InputSeverity, Snapshot};
@@ -144,8 +145,10 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
     snapshot.problems.extend(manifests.problems.iter().cloned());
     let malformed = malformed(snapshot, &recognised);
     snapshot.problems.extend(malformed);
+    let cluster = Cluster::new(snapshot);
+    snapshot.problems.extend(cluster.problems.iter().cloned());
     let snapshot = &*snapshot;
-    let scene = Scene::new(snapshot, &recognised, &manifests, options, objects);
+    let scene = Scene::new(snapshot, &recognised, &manifests, options, (objects, cluster));
     let choices = options.level.choices();
     let mut guarantees = Vec::new();
     let mut findings = Vec::new();

@@ -11,6 +11,7 @@ use super::finding::{Cause, Location};
 use super::fix::{Fix, Operation, Target, set};
 use super::tenancy::{Preset, Recognised, Workspace};
 use super::wire::Wire;
+use crate::network::cluster::Cluster;
 use crate::rbac::manifests::labels;
 use crate::rbac::{Escalation, Identity, Manifests, escalate};
 use crate::snapshot::{Object, ObjectId, Snapshot, SourceRef};
@@ -42,7 +43,7 @@ impl<'a> Scene<'a> {
         recognised: &'a Recognised,
         manifests: &'a Manifests,
         options: &'a Options,
-        first_made: usize,
+        (first_made, cluster): (usize, Cluster),
     ) -> Self {
         let workspaces = recognised.workspaces.as_slice();
         let own = |object: &Object| object.namespace.as_deref().unwrap_or("default").to_owned();
@@ -56,7 +57,7 @@ impl<'a> Scene<'a> {
                 in_namespace.entry((kind, own(object))).or_default().push((id, object));
             }
         }
-        let wire = Wire::new(snapshot, options.profile, &options.api_server);
+        let wire = Wire::new(cluster, options.profile, &options.api_server);
         let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (at, workspace) in workspaces.iter().enumerate() {
             if let Some(class) = wire.class(&workspace.template) {

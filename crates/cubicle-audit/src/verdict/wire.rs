@@ -12,10 +12,11 @@ use super::finding::Location;
 use super::fix::{Fix, Operation};
 use super::scene::{Scene, target, title};
 use super::tenancy::Workspace;
-use crate::network::policy::{Action, Peer};
+use crate::network::cluster::{Cluster, NamespaceId};
+use crate::network::policy::{Action, Peer, Scope};
 use crate::network::port::{PortSet, Protocol};
 use crate::network::{Engine, Profile, Reach};
-use crate::snapshot::{ObjectId, Snapshot, SourceRef};
+use crate::snapshot::{ObjectId, SourceRef};
 use crate::workload::Template;
 
 /// The other end of a connection.
@@ -58,8 +59,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(snapshot: &Snapshot, profile: Profile, api_server: &[SocketAddr]) -> Self {
-        let cluster = crate::network::cluster::Cluster::new(snapshot);
+    pub(crate) fn new(cluster: Cluster, profile: Profile, api_server: &[SocketAddr]) -> Self {
         let mut pods = HashMap::new();
         for (number, pod) in (0_u32..).zip(&cluster.pods) {
             pods.entry(pod.object).or_insert(number);
@@ -218,15 +218,10 @@ impl Wire {
     }
 }
 
-fn in_scope(
-    cluster: &crate::network::cluster::Cluster,
-    scope: &crate::network::policy::Scope,
-    own: Option<crate::network::cluster::NamespaceId>,
-    namespace: crate::network::cluster::NamespaceId,
-) -> bool {
+fn in_scope(cluster: &Cluster, scope: &Scope, own: Option<NamespaceId>, namespace: NamespaceId) -> bool {
     match scope {
-        crate::network::policy::Scope::Own => own == Some(namespace),
-        crate::network::policy::Scope::Matching(selector) => selector.matches(cluster.namespace_labels(namespace)),
+        Scope::Own => own == Some(namespace),
+        Scope::Matching(selector) => selector.matches(cluster.namespace_labels(namespace)),
     }
 }
 

@@ -1,12 +1,16 @@
-//! `cubicle audit`: what manifests guarantee, without a cluster
+//! `cubicle audit` and what belongs to it.
 
+mod check;
 mod connections;
+mod fixes;
+mod pss;
 mod queries;
+mod rbac;
 mod reach;
+mod sources;
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
 use cubicle_audit::network::cluster::Cluster;
 use cubicle_audit::network::{Engine, Profile, RuleRef};
 use cubicle_audit::snapshot::{InputProblem, Severity, Snapshot, read};
@@ -17,23 +21,41 @@ use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::note;
 
-/// What manifests guarantee, without a cluster
-#[derive(Debug, Subcommand)]
-#[command(
-    after_help = "Example:\n  helm template jupyterhub | cubicle audit reach - --from hub/jupyter-alice --to 169.254.169.254:80"
-)]
-pub(crate) enum Command {
+/// What manifests guarantee, before anything runs
+///
+/// Says for each guarantee of the catalogue whether the manifests give it to every workspace,
+/// and where they do not: what a tenant could do, the line, and the smallest change. Exit code
+/// 0: nothing breached; 1: a finding; 2: a document is broken; 3: something is unproven.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "Example:\n  helm template jhub jupyterhub/jupyterhub | cubicle audit -")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    check: check::Check,
+}
+
+// What each of them says about itself stands beside it.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
     Reach(reach::Arguments),
     Queries(queries::Arguments),
     Connections(connections::Arguments),
+    Pss(pss::Arguments),
+    #[command(subcommand)]
+    Rbac(rbac::Command),
 }
 
-impl Command {
+impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
-        match self {
-            Self::Reach(arguments) => arguments.run(context),
-            Self::Queries(arguments) => arguments.run(context),
-            Self::Connections(arguments) => arguments.run(context),
+        match self.command {
+            Some(Command::Reach(arguments)) => arguments.run(context),
+            Some(Command::Queries(arguments)) => arguments.run(context),
+            Some(Command::Connections(arguments)) => arguments.run(context),
+            Some(Command::Pss(arguments)) => arguments.run(context),
+            Some(Command::Rbac(command)) => command.run(context),
+            None => self.check.run(context),
         }
     }
 }
