@@ -2,6 +2,9 @@
 
 mod finding;
 mod fix;
+mod lived_with;
+pub mod output;
+pub mod picture;
 mod preset;
 mod rules;
 mod scene;
@@ -26,9 +29,11 @@ use crate::snapshot::{InputProblem, Severity as InputSeverity, Snapshot};
 
 pub use finding::{Finding, Location, MOST_NAMED, Severity};
 pub use fix::{Fix, Operation, Target, apply};
+pub use lived_with::{Suppression, live_with};
 pub use tenancy::{Preset, Tenancy, selector};
 
 use finding::Cause;
+use picture::Picture;
 use scene::Scene;
 use tenancy::Recognised;
 
@@ -93,17 +98,6 @@ pub struct InputNote {
     pub remedy: String,
 }
 
-/// A group of workspaces that nothing tells apart for the network, for the picture.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Group {
-    /// One of them.
-    pub example: String,
-    /// How many there are.
-    pub count: usize,
-    /// How many tenants they belong to.
-    pub tenants: usize,
-}
-
 /// Everything an audit says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
@@ -129,8 +123,8 @@ pub struct Report {
     pub guarantees: Vec<Ruling>,
     /// Causes, the weightiest first.
     pub findings: Vec<Finding>,
-    /// Workspaces by what the network does not tell apart.
-    pub groups: Vec<Group>,
+    /// What reaches what.
+    pub picture: Picture,
     /// What is wrong with the input.
     pub problems: Vec<InputNote>,
     /// Kinds that are not understood, with how many there are.
@@ -196,7 +190,7 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
         summary: count(&guarantees),
         guarantees,
         findings,
-        groups: groups(&scene),
+        picture: picture::picture(&scene),
         problems: snapshot.problems.iter().map(|problem| note(snapshot, problem)).collect(),
         unknown_kinds: snapshot
             .unknown_kinds()
@@ -336,19 +330,4 @@ fn count(guarantees: &[Ruling]) -> Summary {
         absent: of(Verdict::Absent),
         not_claimed: of(Verdict::NotClaimed),
     }
-}
-
-fn groups(scene: &Scene<'_>) -> Vec<Group> {
-    let mut groups: Vec<Group> = scene
-        .groups
-        .values()
-        .filter_map(|members| {
-            let first = scene.workspaces.get(*members.first()?)?;
-            let tenants: BTreeSet<&str> =
-                members.iter().filter_map(|at| Some(scene.workspaces.get(*at)?.tenant.as_str())).collect();
-            Some(Group { example: first.title(), count: members.len(), tenants: tenants.len() })
-        })
-        .collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
-    groups
 }
