@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cubicle_core::problem::Problem;
 
 use crate::commands::{
-    advise, completions, delete, doctor, exec, guarantees, image, launch, list, logs, report, serve, show, start, stop,
-    template, user, verify, volume,
+    advise, audit, completions, delete, doctor, exec, guarantees, image, launch, list, logs, report, serve, show,
+    start, stop, template, user, verify, volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -59,6 +59,7 @@ enum Command {
     Verify(verify::Arguments),
     Report(report::Arguments),
     Guarantees(guarantees::Arguments),
+    Audit(audit::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -105,6 +106,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
         Command::Verify(arguments) => arguments.run(context),
         Command::Report(arguments) => arguments.run(context),
         Command::Guarantees(arguments) => arguments.run(context),
+        Command::Audit(arguments) => arguments.run(context),
         Command::Completions(arguments) => arguments.run(context),
     }
 }

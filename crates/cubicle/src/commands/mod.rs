@@ -1,6 +1,7 @@
 //! The commands, one file each or one per group.
 
 pub(crate) mod advise;
+pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod delete;
 pub(crate) mod doctor;

@@ -1,0 +1,333 @@
+//! From facts to verdicts: which guarantees of the catalogue the manifests give to each workspace.
+
+mod finding;
+mod fix;
+mod lived_with;
+pub mod output;
+pub mod picture;
+mod preset;
+mod rules;
+mod scene;
+mod tenancy;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+
+use cubicle_core::catalogue;
+use cubicle_core::guarantee::{Guarantee, Layer, Place};
+use cubicle_core::level::{EngineKind, Level};
+use cubicle_core::report::{Summary, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::network::Profile;
+use crate::network::cluster::Cluster;
+use crate::pod_security::Pod;
+use crate::rbac::Manifests;
+use crate::snapshot::{InputProblem, Severity as InputSeverity, Snapshot};
+
+pub use finding::{Finding, Location, MOST_NAMED, Severity};
+pub use fix::{Fix, Operation, Target, apply};
+pub use lived_with::{Suppression, live_with};
+pub use tenancy::{Preset, Tenancy, selector};
+
+use finding::Cause;
+use picture::Picture;
+use scene::Scene;
+use tenancy::Recognised;
+
+/// What an audit is told besides the manifests.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who the tenants are.
+    pub tenancy: Tenancy,
+    /// The level that the workspaces are measured by.
+    pub level: Level,
+    /// How the network plugin decides what the standards leave open.
+    pub profile: Profile,
+    /// Registries that images may come from; empty for any.
+    pub registries: Vec<String>,
+    /// Addresses of the API server beyond those that the manifests tell.
+    pub api_server: Vec<SocketAddr>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tenancy: Tenancy::default(),
+            level: Level::Standard,
+            profile: Profile::default(),
+            registries: Vec::new(),
+            api_server: Vec::new(),
+        }
+    }
+}
+
+/// The verdict on one guarantee for all workspaces together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ruling {
+    /// The guarantee's id.
+    pub id: String,
+    /// Its research id.
+    pub alias: String,
+    /// Its layer.
+    pub layer: Layer,
+    /// Its place.
+    pub place: Place,
+    /// "A workspace cannot ..."
+    pub sentence: String,
+    /// The verdict: the worst of all workspaces.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+    /// How many workspaces the guarantee is not given to.
+    pub workspaces: usize,
+}
+
+/// What is wrong with the input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputNote {
+    /// `note`, `warning` or `error`.
+    pub severity: String,
+    /// Where.
+    pub location: Location,
+    /// What.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Everything an audit says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The level that was asked for.
+    pub level: Level,
+    /// How the network plugin was taken to decide.
+    pub profile: String,
+    /// The layout, if it is a known one.
+    pub preset: Option<String>,
+    /// How workspaces were told.
+    pub how: String,
+    /// How many workspaces there are.
+    pub workspaces: usize,
+    /// How many tenants.
+    pub tenants: usize,
+    /// How many objects were read.
+    pub objects: usize,
+    /// Whether everything could be read.
+    pub complete: bool,
+    /// The counts of the verdicts.
+    pub summary: Summary,
+    /// Every guarantee of the catalogue that exists on Kubernetes.
+    pub guarantees: Vec<Ruling>,
+    /// Causes, the weightiest first.
+    pub findings: Vec<Finding>,
+    /// What reaches what.
+    pub picture: Picture,
+    /// What is wrong with the input.
+    pub problems: Vec<InputNote>,
+    /// Kinds that are not understood, with how many there are.
+    pub unknown_kinds: BTreeMap<String, usize>,
+}
+
+/// Judges a snapshot. What a known layout's program makes at run time is added to it.
+pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
+    let objects = snapshot.objects.len();
+    let recognised = tenancy::recognise(snapshot, &options.tenancy);
+    let manifests = Manifests::new(snapshot, &recognised.templates);
+    snapshot.problems.extend(manifests.problems.iter().cloned());
+    let malformed = malformed(snapshot, &recognised);
+    snapshot.problems.extend(malformed);
+    let cluster = Cluster::new(snapshot);
+    snapshot.problems.extend(cluster.problems.iter().cloned());
+    let snapshot = &*snapshot;
+    let scene = Scene::new(snapshot, &recognised, &manifests, options, (objects, cluster));
+    let choices = options.level.choices();
+    let mut guarantees = Vec::new();
+    let mut findings = Vec::new();
+    for guarantee in catalogue::on(EngineKind::Kubernetes) {
+        let entry = rules::ENTRIES.iter().find(|entry| entry.alias == guarantee.alias);
+        let ruling = match entry {
+            None => ruling(guarantee, Verdict::NotClaimed, "manifests cannot tell; a live probe can", 0),
+            Some(entry) if !(entry.claimed)(&choices) => {
+                ruling(guarantee, Verdict::NotClaimed, &format!("level {} does not promise it", options.level), 0)
+            }
+            Some(_) if recognised.workspaces.is_empty() => {
+                ruling(guarantee, Verdict::Unproven, "no workspace was found", 0)
+            }
+            Some(entry) => {
+                let found = gather(&scene, guarantee, entry.rule);
+                let verdict = worst(&found);
+                let concerned: BTreeSet<&String> = found.iter().flat_map(|one| &one.all).collect();
+                let reason = match (verdict, found.first()) {
+                    (Verdict::Held, _) | (_, None) => {
+                        format!("nothing in the manifests breaks it for {} workspaces", recognised.workspaces.len())
+                    }
+                    (_, Some(first)) => format!("could {}", first.finding.sentence),
+                };
+                let ruling = ruling(guarantee, verdict, &reason, concerned.len());
+                findings.extend(found.into_iter().map(|one| one.finding));
+                ruling
+            }
+        };
+        guarantees.push(ruling);
+    }
+    findings.sort_by(|one, other| {
+        let weight = |finding: &Finding| (finding.verdict != Verdict::Breached, std::cmp::Reverse(finding.severity));
+        weight(one).cmp(&weight(other)).then_with(|| one.fingerprint.cmp(&other.fingerprint))
+    });
+    let tenants: BTreeSet<&str> = recognised.workspaces.iter().map(|one| one.tenant.as_str()).collect();
+    Report {
+        level: options.level,
+        profile: options.profile.name().to_owned(),
+        preset: recognised.preset.map(|preset| preset.to_string()),
+        how: recognised.how.clone(),
+        workspaces: recognised.workspaces.len(),
+        tenants: tenants.len(),
+        objects,
+        complete: snapshot.is_complete(),
+        summary: count(&guarantees),
+        guarantees,
+        findings,
+        picture: picture::picture(&scene),
+        problems: snapshot.problems.iter().map(|problem| note(snapshot, problem)).collect(),
+        unknown_kinds: snapshot
+            .unknown_kinds()
+            .into_iter()
+            .map(|((version, kind), count)| (format!("{version} {kind}"), count))
+            .collect(),
+    }
+}
+
+/// Pods with fields of the wrong type: no check can read them.
+fn malformed(snapshot: &Snapshot, recognised: &Recognised) -> Vec<InputProblem> {
+    recognised
+        .templates
+        .iter()
+        .filter_map(|template| {
+            let problem = Pod::new(&template.pod).err()?;
+            let object = snapshot.object(template.object)?;
+            Some(InputProblem {
+                severity: InputSeverity::Error,
+                source: object.source,
+                what: format!("{}: {}", template.title(), problem.what),
+                remedy: problem.remedy,
+            })
+        })
+        .collect()
+}
+
+fn note(snapshot: &Snapshot, problem: &InputProblem) -> InputNote {
+    InputNote {
+        severity: match problem.severity {
+            InputSeverity::Note => "note",
+            InputSeverity::Warning => "warning",
+            InputSeverity::Error => "error",
+        }
+        .to_owned(),
+        location: Location {
+            file: snapshot.file(problem.source.file).to_owned(),
+            line: problem.source.line,
+            column: problem.source.column,
+        },
+        what: problem.what.clone(),
+        remedy: problem.remedy.clone(),
+    }
+}
+
+fn ruling(guarantee: &Guarantee, verdict: Verdict, reason: &str, workspaces: usize) -> Ruling {
+    Ruling {
+        id: guarantee.id.to_owned(),
+        alias: guarantee.alias.to_owned(),
+        layer: guarantee.layer,
+        place: guarantee.place,
+        sentence: guarantee.sentence.to_owned(),
+        verdict,
+        reason: reason.to_owned(),
+        workspaces,
+    }
+}
+
+/// A finding with every workspace that it concerns.
+struct Gathered {
+    finding: Finding,
+    all: BTreeSet<String>,
+}
+
+/// Runs a rule over every workspace and puts equal causes together.
+fn gather(scene: &Scene<'_>, guarantee: &Guarantee, rule: rules::Rule) -> Vec<Gathered> {
+    let mut by_cause: BTreeMap<(String, String, Verdict), Gathered> = BTreeMap::new();
+    for workspace in scene.workspaces {
+        let mut causes = Vec::new();
+        rule(scene, workspace, &mut causes);
+        for cause in causes {
+            let title = workspace.title();
+            let key = (cause.object.clone(), cause.key.clone(), cause.verdict);
+            let fix = cause.fix.clone();
+            let gathered = by_cause
+                .entry(key)
+                .or_insert_with(|| Gathered { finding: finding(guarantee, cause), all: BTreeSet::new() });
+            gathered.all.insert(title);
+            // One object may be at fault for several namespaces: each needs its manifests.
+            if let (Some(Fix::Manifests { objects }), Some(Fix::Manifests { objects: more })) =
+                (&mut gathered.finding.fix, fix)
+            {
+                for object in more {
+                    if !objects.contains(&object) {
+                        objects.push(object);
+                    }
+                }
+            }
+        }
+    }
+    let mut gathered: Vec<Gathered> = by_cause.into_values().collect();
+    for one in &mut gathered {
+        one.finding.workspace_count = one.all.len();
+        one.finding.workspaces = one.all.iter().take(MOST_NAMED).cloned().collect();
+    }
+    gathered.sort_by_key(|one| (one.finding.verdict != Verdict::Breached, std::cmp::Reverse(one.finding.severity)));
+    gathered
+}
+
+fn finding(guarantee: &Guarantee, cause: Cause) -> Finding {
+    let mut hasher = DefaultHasher::new();
+    (guarantee.id, &cause.object, &cause.key, cause.verdict == Verdict::Breached).hash(&mut hasher);
+    Finding {
+        guarantee: guarantee.id.to_owned(),
+        alias: guarantee.alias.to_owned(),
+        verdict: cause.verdict,
+        severity: cause.severity,
+        sentence: cause.sentence,
+        object: cause.object,
+        location: cause.location,
+        witness: cause.witness,
+        cause: cause.key,
+        workspaces: Vec::new(),
+        workspace_count: 0,
+        fix: cause.fix,
+        fingerprint: format!("{}-{:016x}", guarantee.alias, hasher.finish()),
+        suppressed: None,
+    }
+}
+
+fn worst(found: &[Gathered]) -> Verdict {
+    if found.iter().any(|one| one.finding.verdict == Verdict::Breached) {
+        Verdict::Breached
+    } else if found.is_empty() {
+        Verdict::Held
+    } else {
+        Verdict::Unproven
+    }
+}
+
+fn count(guarantees: &[Ruling]) -> Summary {
+    let of = |verdict| guarantees.iter().filter(|ruling| ruling.verdict == verdict).count();
+    Summary {
+        held: of(Verdict::Held),
+        breached: of(Verdict::Breached),
+        unproven: of(Verdict::Unproven),
+        absent: of(Verdict::Absent),
+        not_claimed: of(Verdict::NotClaimed),
+    }
+}

@@ -1,0 +1,265 @@
+//! One page that needs nothing else: the layers, what reaches what, and every finding.
+
+use std::f64::consts::PI;
+use std::fmt::Write;
+
+use cubicle_core::guarantee::Layer;
+use cubicle_core::report::Verdict;
+
+use super::super::picture::{Openness, Picture};
+use super::super::{Finding, Fix, Report, Ruling, Severity};
+use super::escaped;
+
+const STYLE: &str = "
+:root{--ink:#1c1f24;--soft:#667;--line:#d9dce2;--held:#1b7f4b;--breached:#c0262d;--unproven:#b27400;--none:#8a8f99}
+*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);margin:0 auto;max-width:72rem;padding:1.5rem}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .6rem}p{margin:.3rem 0}.soft{color:var(--soft)}
+.counts b{font-size:1.3rem;margin-right:.2rem}.counts span{margin-right:1.4rem}
+.held{color:var(--held)}.breached{color:var(--breached)}.unproven{color:var(--unproven)}.not_claimed,.absent{color:var(--none)}
+.layer{border:1px solid var(--line);border-radius:.5rem;padding:.7rem .9rem;margin:.6rem 0}.layer h3{margin:0 0 .4rem;font-size:1rem}
+.tiles{display:flex;flex-wrap:wrap;gap:.3rem}.tile{border:1px solid currentColor;border-radius:.3rem;padding:.05rem .4rem;font-size:.8rem}
+.tile.breached{background:#fdecec;font-weight:600}.tile.unproven{background:#fff5df}
+details{border:1px solid var(--line);border-radius:.5rem;margin:.4rem 0;padding:.4rem .8rem}summary{cursor:pointer}
+pre{background:#f5f6f8;padding:.6rem;overflow-x:auto;font-size:.8rem;border-radius:.3rem;white-space:pre-wrap}
+code{font-size:.85rem}svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
+";
+
+/// The report as a page.
+pub fn html(report: &Report) -> String {
+    let mut page = String::new();
+    let summary = &report.summary;
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Cubicle audit</title>\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>{STYLE}</style></head><body>\
+         <h1>What isolates the workspaces</h1><p class=\"soft\">{} of {} tenants in {} objects, level {}, network plugin {}. {}.</p>\
+         <p class=\"counts\"><span class=\"held\"><b>{}</b>held</span><span class=\"breached\"><b>{}</b>breached</span>\
+         <span class=\"unproven\"><b>{}</b>unproven</span><span class=\"not_claimed\"><b>{}</b>not claimed</span></p>",
+        plural(report.workspaces, "workspace"),
+        report.tenants,
+        report.objects,
+        report.level,
+        escaped(&report.profile),
+        escaped(&report.how),
+        summary.held,
+        summary.breached,
+        summary.unproven,
+        summary.not_claimed,
+    );
+    if !report.complete {
+        page.push_str("<p class=\"breached\"><b>Not everything could be read: this result is not clean.</b></p>");
+    }
+    page.push_str("<h2>Layers</h2>");
+    for (layer, title) in [
+        (Layer::ControlPlane, "Control plane"),
+        (Layer::Workload, "Workload"),
+        (Layer::PlatformServices, "Platform services"),
+    ] {
+        let of: Vec<&Ruling> = report.guarantees.iter().filter(|ruling| ruling.layer == layer).collect();
+        let _ = write!(page, "<div class=\"layer\"><h3>{title}</h3><div class=\"tiles\">");
+        for ruling in of {
+            let _ = write!(
+                page,
+                "<span class=\"tile {}\" title=\"{}\n{}\">{}</span>",
+                word(ruling.verdict),
+                escaped(&ruling.sentence),
+                escaped(&ruling.reason),
+                escaped(&ruling.id)
+            );
+        }
+        page.push_str("</div></div>");
+    }
+    page.push_str("<h2>What reaches what</h2>");
+    page.push_str(&drawing(&report.picture));
+    let _ = write!(page, "<h2>{}</h2>", plural(report.findings.len(), "finding"));
+    if report.findings.is_empty() {
+        page.push_str("<p>Nothing was found.</p>");
+    }
+    for finding in &report.findings {
+        page.push_str(&one(finding));
+    }
+    if !report.problems.is_empty() {
+        page.push_str("<h2>The input</h2><ul>");
+        for problem in &report.problems {
+            let _ = write!(
+                page,
+                "<li>{} <code>{}</code> {}</li>",
+                escaped(&problem.severity),
+                escaped(&problem.location.to_string()),
+                escaped(&problem.what)
+            );
+        }
+        page.push_str("</ul>");
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Held => "held",
+        Verdict::Breached => "breached",
+        Verdict::Unproven => "unproven",
+        Verdict::Absent => "absent",
+        Verdict::NotClaimed => "not_claimed",
+    }
+}
+
+fn one(finding: &Finding) -> String {
+    let severity = match finding.severity {
+        Severity::High => "high",
+        Severity::Medium => "medium",
+        Severity::Low => "low",
+    };
+    let label = if finding.verdict == Verdict::Breached { severity } else { "unproven" };
+    let label = if finding.counts() { label } else { "lived with" };
+    let mut text = format!(
+        "<details><summary><b class=\"{}\">{label}</b> <code>{}</code> could {}</summary>",
+        word(finding.verdict),
+        escaped(&finding.alias),
+        escaped(&finding.sentence)
+    );
+    let place = finding.location.as_ref().map(|location| format!(" <code>{}</code>", escaped(&location.to_string())));
+    let _ = write!(text, "<p>{}{}</p>", escaped(&finding.object), place.unwrap_or_default());
+    if let Some(reason) = &finding.suppressed {
+        let _ = write!(text, "<p class=\"soft\">{}</p>", escaped(reason));
+    }
+    if !finding.witness.is_empty() {
+        let _ = write!(text, "<pre>{}</pre>", escaped(&finding.witness.join("\n")));
+    }
+    let _ = write!(
+        text,
+        "<p class=\"soft\">for {}: {}</p>",
+        plural(finding.workspace_count, "workspace"),
+        escaped(&finding.workspaces.join(", "))
+    );
+    if let Some(fix) = &finding.fix {
+        let shown = match fix {
+            Fix::Setting { text } => text.clone(),
+            other => serde_json::to_string_pretty(&other.document()).unwrap_or_default(),
+        };
+        let title = match fix {
+            Fix::Patch { target, .. } => format!("patch of {} {}", target.kind, target.name),
+            Fix::Delete { target } => format!("delete {} {}", target.kind, target.name),
+            Fix::Manifests { .. } => "apply".to_owned(),
+            Fix::Setting { .. } => "set".to_owned(),
+        };
+        let _ = write!(text, "<p>Smallest change: {}</p><pre>{}</pre>", escaped(&title), escaped(&shown));
+    }
+    text.push_str("</details>");
+    text
+}
+
+/// Groups on a circle, the world on the right: as many arrows as there are kinds of workspaces,
+/// not as many as there are workspaces.
+fn drawing(picture: &Picture) -> String {
+    if picture.groups.is_empty() {
+        return "<p class=\"soft\">No workspace was found.</p>".to_owned();
+    }
+    let count = picture.groups.len();
+    let (centre_x, centre_y) = (230.0, 210.0);
+    let radius = if count == 1 { 0.0 } else { 140.0 };
+    let spots: Vec<(f64, f64)> = (0..count)
+        .map(|at| {
+            let angle = 2.0 * PI * at as f64 / count as f64 - PI;
+            (centre_x + radius * angle.cos(), centre_y + radius * angle.sin())
+        })
+        .collect();
+    let height = 420.0;
+    let step = height / (picture.places.len() + 1) as f64;
+    let places: Vec<(f64, f64)> = (1..=picture.places.len()).map(|at| (620.0, step * at as f64)).collect();
+    let mut svg = "<svg viewBox=\"0 0 860 430\" role=\"img\" aria-label=\"What reaches what\"><defs>\
+        <marker id=\"a\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">\
+        <path d=\"M0 0L8 4L0 8z\" fill=\"context-stroke\"/></marker></defs>"
+        .to_owned();
+    let mut line = |from: (f64, f64), to: (f64, f64), openness: Openness, title: &str| {
+        let (colour, dash) = match openness {
+            Openness::Open => ("#c0262d", ""),
+            Openness::Undecided => ("#b27400", " stroke-dasharray=\"5 4\""),
+            Openness::Needed => ("#8a8f99", ""),
+        };
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = (dx * dx + dy * dy).sqrt().max(1.0);
+        let shift = 26.0;
+        let start = (from.0 + dx / length * shift, from.1 + dy / length * shift);
+        let end = (to.0 - dx / length * shift, to.1 - dy / length * shift);
+        let _ = write!(
+            svg,
+            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"1.6\"{dash} \
+             marker-end=\"url(#a)\"><title>{}</title></line>",
+            start.0,
+            start.1,
+            end.0,
+            end.1,
+            escaped(title)
+        );
+    };
+    let mut loops = Vec::new();
+    for edge in &picture.between {
+        let (Some(from), Some(to)) = (spots.get(edge.from), spots.get(edge.to)) else { continue };
+        if edge.from == edge.to {
+            loops.push((*from, edge.openness));
+        } else {
+            line(*from, *to, edge.openness, &edge.title);
+        }
+    }
+    for edge in &picture.out {
+        if let (Some(from), Some(to)) = (spots.get(edge.from), places.get(edge.to)) {
+            line(*from, *to, edge.openness, &edge.title);
+        }
+    }
+    for ((x, y), openness) in loops {
+        let colour = if openness == Openness::Open { "#c0262d" } else { "#b27400" };
+        let _ = write!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"14\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\">\
+             <title>workspaces of this group reach each other</title></circle>",
+            y - 30.0
+        );
+    }
+    for (group, (x, y)) in picture.groups.iter().zip(&spots) {
+        let _ = write!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"22\" fill=\"#eef3fb\" stroke=\"#3a5a94\"/>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            y + 4.0,
+            group.count,
+            y + 38.0,
+            escaped(&shortened(&group.example))
+        );
+    }
+    for (place, (x, y)) in picture.places.iter().zip(&places) {
+        let _ = write!(
+            svg,
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"210\" height=\"26\" rx=\"5\" fill=\"#f5f6f8\" stroke=\"#8a8f99\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            x - 8.0,
+            y - 13.0,
+            x + 2.0,
+            y + 4.0,
+            escaped(place)
+        );
+    }
+    svg.push_str("</svg>");
+    let left = if picture.left_out > 0 {
+        format!(" {} smaller groups are not drawn.", picture.left_out)
+    } else {
+        String::new()
+    };
+    format!(
+        "<p class=\"soft\">A circle is a group of workspaces that the network does not tell apart, with their number. \
+         Red: open. Dashed: the network plugin decides. Grey: needed. A ring: they reach each other.{left}</p>{svg}"
+    )
+}
+
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= 28 {
+        return text.to_owned();
+    }
+    text.chars().take(26).chain(['\u{2026}']).collect()
+}

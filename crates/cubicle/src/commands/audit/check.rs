@@ -1,0 +1,244 @@
+//! `cubicle audit PATH...`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anstyle::{AnsiColor, Style};
+use cubicle_audit::network::Profile;
+use cubicle_audit::verdict::{Finding, Options, Report, Severity, Tenancy, audit, selector};
+use cubicle_core::level::Level;
+use cubicle_core::problem::Problem;
+use cubicle_core::report::Verdict;
+
+use super::sources::Sources;
+use crate::context::Context;
+use crate::exit::Outcome;
+use crate::output::table::wrap;
+use crate::output::{Printer, safe};
+
+/// How the manifests are judged.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Judging {
+    /// A known layout: cubicle, jupyterhub, hatchery, kubeflow, agent-sandbox [default: recognised]
+    #[arg(long, value_name = "LAYOUT")]
+    preset: Option<String>,
+
+    /// Labels of the pods, or of the namespaces, of workspaces, as kubectl takes them
+    #[arg(long, value_name = "SELECTOR", conflicts_with = "preset")]
+    tenants: Option<String>,
+
+    /// The level that workspaces are measured by: basic, standard, strict, sandboxed, dedicated
+    #[arg(long, value_name = "LEVEL", default_value = "standard")]
+    level: String,
+
+    /// The network plugin, for what the standards leave open: standard, cilium, calico, ...
+    #[arg(long, value_name = "PLUGIN", default_value = "standard")]
+    profile: String,
+
+    /// A registry that images may come from; may be given more than once [default: any]
+    #[arg(long = "registry", value_name = "HOST[/PATH]")]
+    registries: Vec<String>,
+
+    /// An address of the API server; may be given more than once
+    #[arg(long = "api-server", value_name = "ADDRESS:PORT")]
+    api_server: Vec<SocketAddr>,
+}
+
+impl Judging {
+    pub(crate) fn options(&self) -> Result<Options, Problem> {
+        let profile: Profile = self.profile.parse().map_err(|_| {
+            let names: Vec<&str> = Profile::ALL.iter().map(|profile| profile.name()).collect();
+            Problem::bad_input(format!("\"{}\" is not a profile", self.profile), format!("use {}", names.join(", ")))
+        })?;
+        Ok(Options {
+            tenancy: Tenancy {
+                preset: self.preset.as_deref().map(str::parse).transpose()?,
+                selector: self.tenants.as_deref().map(selector).transpose()?,
+            },
+            level: self.level.parse::<Level>()?,
+            profile,
+            registries: self.registries.clone(),
+            api_server: self.api_server.clone(),
+        })
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// Files or folders of YAML or JSON; - reads standard input
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    judging: Judging,
+
+    /// Print the smallest change that closes each finding
+    #[arg(long)]
+    fix: bool,
+
+    /// What makes the exit code 1 or 3: breached, unproven (both), never
+    #[arg(long, value_name = "VERDICT", default_value = "unproven")]
+    fail_on: FailOn,
+}
+
+/// What counts as a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FailOn {
+    Breached,
+    Unproven,
+    Never,
+}
+
+impl Check {
+    pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
+        let options = self.judging.options()?;
+        if self.paths.is_empty() {
+            return Err(Problem::bad_input(
+                "nothing is named to audit",
+                "name files or folders: cubicle audit PATH... (- reads standard input)",
+            ));
+        }
+        let mut snapshot = Sources { paths: self.paths.clone() }.read()?;
+        if snapshot.objects.is_empty() {
+            return Err(Problem::bad_input(
+                "there is no Kubernetes object in it",
+                "name files or folders with manifests, or pipe `helm template` into `cubicle audit -`",
+            ));
+        }
+        let report = audit(&mut snapshot, &options);
+        if self.fix {
+            crate::output::write(&super::fixes::text(&report))?;
+        } else {
+            context.printer.print(&report, |printer| text(printer, &report))?;
+        }
+        self.outcome(&report)
+    }
+
+    fn outcome(&self, report: &Report) -> Result<Outcome, Problem> {
+        let counts = |verdict| report.findings.iter().any(|one| one.counts() && one.verdict == verdict);
+        let undecided = counts(Verdict::Unproven) || report.workspaces == 0;
+        match self.fail_on {
+            FailOn::Breached | FailOn::Unproven if counts(Verdict::Breached) => Ok(Outcome::No),
+            _ if !report.complete => Err(Problem::bad_input(
+                "not everything could be read, so the result is not clean",
+                "correct what is told above",
+            )),
+            FailOn::Unproven if undecided => Ok(Outcome::Undecided),
+            _ => Ok(Outcome::Done),
+        }
+    }
+}
+
+fn style(verdict: Verdict) -> Style {
+    let colour = match verdict {
+        Verdict::Held => AnsiColor::Green,
+        Verdict::Breached => AnsiColor::Red,
+        Verdict::Unproven => AnsiColor::Yellow,
+        Verdict::Absent | Verdict::NotClaimed => AnsiColor::BrightBlack,
+    };
+    Style::new().fg_color(Some(colour.into()))
+}
+
+/// How many findings are shown in text: who has more reads them as JSON or HTML.
+const MOST_SHOWN: usize = 60;
+
+fn text(printer: &Printer, report: &Report) -> String {
+    let bold = Style::new().bold();
+    let dimmed = Style::new().dimmed();
+    let mut text = String::new();
+    let counting: Vec<&Finding> = report.findings.iter().filter(|finding| finding.counts()).collect();
+    let mut last = String::new();
+    for finding in counting.iter().take(MOST_SHOWN) {
+        if finding.guarantee != last {
+            last.clone_from(&finding.guarantee);
+            let sentence =
+                report.guarantees.iter().find(|one| one.id == finding.guarantee).map(|one| one.sentence.as_str());
+            let title = format!("{} {}", finding.alias, finding.guarantee);
+            text.push_str(&format!(
+                "\n{}  {}\n",
+                printer.paint(&title, bold),
+                printer.paint(sentence.unwrap_or_default(), dimmed)
+            ));
+        }
+        text.push_str(&one(printer, finding));
+    }
+    if counting.len() > MOST_SHOWN {
+        text.push_str(&format!(
+            "\n... and {} findings more: --format json or html has all\n",
+            counting.len() - MOST_SHOWN
+        ));
+    }
+    let suppressed = report.findings.len() - counting.len();
+    if suppressed > 0 {
+        text.push_str(&format!("\n{suppressed} findings are lived with (baseline or suppression)\n"));
+    }
+    if !report.unknown_kinds.is_empty() {
+        let kinds: Vec<String> = report.unknown_kinds.iter().map(|(kind, count)| format!("{kind} ({count})")).collect();
+        let line = format!("Not understood: {}", kinds.join(", "));
+        text.push_str(&format!("\n{}\n", printer.paint(&safe::line(&line), dimmed)));
+    }
+    text.push_str(&format!("\n{}\n", tally(printer, report)));
+    text
+}
+
+fn one(printer: &Printer, finding: &Finding) -> String {
+    let word = match (finding.verdict, finding.severity) {
+        (Verdict::Breached, Severity::High) => "high",
+        (Verdict::Breached, Severity::Medium) => "medium",
+        (Verdict::Breached, Severity::Low) => "low",
+        _ => "unproven",
+    };
+    let room = printer.width.map_or(usize::MAX, |width| width.saturating_sub(12).max(30));
+    let sentence = wrap(&safe::line(&format!("could {}", finding.sentence)), room, 12);
+    let mut text = format!("  {}{}\n", printer.paint(&format!("{word:<10}"), style(finding.verdict)), sentence);
+    let mut line = |label: &str, value: &str| {
+        text.push_str(&format!("    {label:<8}{}\n", wrap(&safe::line(value), room, 12)));
+    };
+    let place = finding.location.as_ref().map(|location| format!("  {location}")).unwrap_or_default();
+    if !finding.object.is_empty() {
+        line("at", &format!("{}{place}", finding.object));
+    }
+    for (number, step) in finding.witness.iter().enumerate() {
+        line(if number == 0 { "seen" } else { "" }, step);
+    }
+    let more = finding.workspace_count.saturating_sub(2);
+    let named = finding.workspaces.iter().take(2).cloned().collect::<Vec<_>>().join(", ");
+    match more {
+        0 => line("for", &named),
+        more => line("for", &format!("{named} and {more} more")),
+    }
+    text
+}
+
+fn tally(printer: &Printer, report: &Report) -> String {
+    let summary = &report.summary;
+    let part = |count: usize, word: &str, verdict: Verdict| printer.paint(&format!("{count} {word}"), style(verdict));
+    let parts = [
+        part(summary.held, "held", Verdict::Held),
+        part(summary.breached, "breached", Verdict::Breached),
+        part(summary.unproven, "unproven", Verdict::Unproven),
+        part(summary.not_claimed, "not claimed", Verdict::NotClaimed),
+    ];
+    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let mut lines = vec![
+        format!("Guarantees: {}", parts.join(", ")),
+        format!(
+            "{} of {}, {} read, level {}, network plugin {}",
+            plural(report.workspaces, "workspace"),
+            plural(report.tenants, "tenant"),
+            plural(report.objects, "object"),
+            report.level,
+            report.profile,
+        ),
+        format!("Workspaces: {}", safe::line(&report.how)),
+    ];
+    if !report.complete {
+        lines.push("Not everything could be read: this result is not clean.".to_owned());
+    } else if report.workspaces == 0 {
+        lines
+            .push("No workspace was found: nothing is proven. Name the tenants with --tenants or --preset.".to_owned());
+    } else if summary.breached > 0 {
+        lines.push("The smallest change for each finding: --fix".to_owned());
+    }
+    lines.join("\n")
+}
