@@ -542,7 +542,8 @@ impl Engine {
             if both(0) {
                 must = must.union(&PortSet::all().difference(&egress.denied.union(&ingress.denied)));
             }
-            if !families_matter {
+            // Where both families are answered alike, one that both ends surely have tells all.
+            if both(0) && !families_matter {
                 break;
             }
         }
@@ -617,6 +618,14 @@ impl Engine {
         match (self.class_of_end(from), self.class_of_end(to)) {
             (Some(from), Some(to)) => self.answers.worlds(self.relevant(self.classes.get(from), self.classes.get(to))),
             _ => Vec::new(),
+        }
+    }
+
+    /// Whether two ends can have addresses of one family.
+    pub(super) fn share_family(&mut self, from: End, to: End) -> bool {
+        match (self.class_of_end(from), self.class_of_end(to)) {
+            (Some(from), Some(to)) => self.classes.get(from).families[1] & self.classes.get(to).families[1] != 0,
+            _ => false,
         }
     }
 
