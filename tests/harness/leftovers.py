@@ -25,7 +25,8 @@ def processes(home: Path) -> set[str]:
     return found
 
 
-def _is_ours(process: Path, home: Path) -> bool:
+def is_ours(process: Path, home: Path) -> bool:
+    """Whether a process, given by its folder below /proc, is of this home or in a workspace."""
     program = os.readlink(process / "exe")
     return program.startswith(str(home)) or process.stat().st_uid >= _FIRST_ID or "/cubicle/w-" in (process / "cgroup").read_text()
 
@@ -65,7 +66,7 @@ def namespaces(home: Path) -> set[str]:
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if _is_ours(process, home):
+            if is_ours(process, home):
                 found.update(f"namespace {os.readlink(entry)}" for entry in (process / "ns").iterdir())
         except OSError:
             continue
