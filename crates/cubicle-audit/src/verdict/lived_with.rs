@@ -20,7 +20,7 @@ pub struct Suppression {
     pub object: Option<String>,
     /// Why.
     pub reason: String,
-    /// The last day on which it counts.
+    /// The last day on which it counts (UTC).
     pub until: Date,
 }
 

@@ -173,9 +173,10 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
         };
         guarantees.push(ruling);
     }
+    let weight = |finding: &Finding| (finding.verdict != Verdict::Breached, std::cmp::Reverse(finding.severity));
     findings.sort_by(|one, other| {
-        let weight = |finding: &Finding| (finding.verdict != Verdict::Breached, std::cmp::Reverse(finding.severity));
-        weight(one).cmp(&weight(other)).then_with(|| one.fingerprint.cmp(&other.fingerprint))
+        let place = |finding: &Finding| (finding.alias.clone(), finding.cause.clone(), finding.location.clone());
+        weight(one).cmp(&weight(other)).then_with(|| place(one).cmp(&place(other)))
     });
     let tenants: BTreeSet<&str> = recognised.workspaces.iter().map(|one| one.tenant.as_str()).collect();
     Report {

@@ -1,7 +1,7 @@
 //! Everything that the rules look at, indexed once.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use super::tenancy::{Preset, Recognised, Workspace};
 use super::wire::Wire;
 use crate::network::cluster::Cluster;
 use crate::rbac::manifests::labels;
-use crate::rbac::{Escalation, Identity, Manifests, escalate};
+use crate::rbac::{Escalation, Identity, Manifests, Selector, escalate};
 use crate::snapshot::{Object, ObjectId, Snapshot, SourceRef};
 use crate::workload::Template;
 
@@ -30,7 +30,11 @@ pub(crate) struct Scene<'a> {
     pub(crate) wire: Wire,
     /// Workspaces that the network does not tell apart, by class, as indices.
     pub(crate) groups: BTreeMap<u32, Vec<usize>>,
-    tenants: HashMap<ObjectId, String>,
+    /// Pods that belong to no tenant.
+    pub(crate) platform: Vec<&'a Template>,
+    /// Policies that select nothing in their own namespace, with their selectors.
+    pub(crate) strays: Vec<(ObjectId, &'a Object, Selector)>,
+    kinds: HashMap<(String, String), Vec<(ObjectId, &'a Object)>>,
     accounts: HashMap<(String, String), &'a Object>,
     namespaces: HashMap<String, (&'a Object, BTreeMap<String, String>)>,
     in_namespace: HashMap<(&'static str, String), Vec<(ObjectId, &'a Object)>>,
@@ -64,8 +68,16 @@ impl<'a> Scene<'a> {
                 groups.entry(class).or_default().push(at);
             }
         }
+        let owned: HashSet<ObjectId> = workspaces.iter().map(|one| one.template.object).collect();
+        let mut kinds: HashMap<(String, String), Vec<(ObjectId, &Object)>> = HashMap::new();
+        for (id, object) in (0_u32..).map(ObjectId).zip(&snapshot.objects) {
+            let group = object.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+            kinds.entry((group.to_owned(), object.kind.to_string())).or_default().push((id, object));
+        }
         Self {
-            tenants: workspaces.iter().map(|one| (one.template.object, one.tenant.clone())).collect(),
+            platform: recognised.templates.iter().filter(|one| !owned.contains(&one.object)).collect(),
+            strays: strays(snapshot, &recognised.templates),
+            kinds,
             wire,
             groups,
             accounts: accounts.collect(),
@@ -82,9 +94,9 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Whose workspace a pod is.
-    pub(crate) fn tenant_of(&self, template: &Template) -> Option<&str> {
-        self.tenants.get(&template.object).map(String::as_str)
+    /// All objects of a kind of an API group.
+    pub(crate) fn of_kind(&self, group: &str, kind: &str) -> impl Iterator<Item = (ObjectId, &'a Object)> {
+        self.kinds.get(&(group.to_owned(), kind.to_owned())).into_iter().flatten().copied()
     }
 
     pub(crate) fn account(&self, template: &Template) -> Option<&'a Object> {
@@ -188,6 +200,27 @@ impl<'a> Scene<'a> {
         let operations = set(&object.json(), pointer, value);
         Some(Fix::Patch { target: target(object), operations })
     }
+}
+
+/// Policies that were meant for pods of another namespace: their selector fits nothing in their
+/// own.
+fn strays<'a>(snapshot: &'a Snapshot, templates: &[Template]) -> Vec<(ObjectId, &'a Object, Selector)> {
+    let mut by_namespace: HashMap<&str, Vec<&Template>> = HashMap::new();
+    for template in templates {
+        by_namespace.entry(&template.namespace).or_default().push(template);
+    }
+    let mut strays = Vec::new();
+    for (id, object) in snapshot.of_kind("networking.k8s.io", "NetworkPolicy") {
+        let selector = object.value["spec"]["podSelector"].to_json();
+        let Ok(selector) = serde_json::from_value::<Selector>(selector) else { continue };
+        let everything = selector.match_labels.is_empty() && selector.match_expressions.is_empty();
+        let own = by_namespace.get(object.namespace.as_deref().unwrap_or("default"));
+        let at_home = own.is_some_and(|own| own.iter().any(|one| selector.matches(&one.labels)));
+        if !everything && !at_home {
+            strays.push((id, object, selector));
+        }
+    }
+    strays
 }
 
 /// How a patch names an object.

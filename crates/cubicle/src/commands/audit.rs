@@ -2,6 +2,7 @@
 
 mod check;
 mod connections;
+mod diff;
 mod fixes;
 mod pss;
 mod queries;
@@ -42,6 +43,7 @@ enum Command {
     Reach(reach::Arguments),
     Queries(queries::Arguments),
     Connections(connections::Arguments),
+    Diff(diff::Arguments),
     Pss(pss::Arguments),
     #[command(subcommand)]
     Rbac(rbac::Command),
@@ -53,6 +55,7 @@ impl Arguments {
             Some(Command::Reach(arguments)) => arguments.run(context),
             Some(Command::Queries(arguments)) => arguments.run(context),
             Some(Command::Connections(arguments)) => arguments.run(context),
+            Some(Command::Diff(arguments)) => arguments.run(context),
             Some(Command::Pss(arguments)) => arguments.run(context),
             Some(Command::Rbac(command)) => command.run(context),
             None => self.check.run(context),

@@ -18,6 +18,18 @@ pub(crate) enum Format {
     #[default]
     Text,
     Json,
+    /// SARIF 2.1.0 (only `audit PATH...`, like all below).
+    #[value(hide = true)]
+    Sarif,
+    /// JUnit's XML.
+    #[value(hide = true)]
+    Junit,
+    /// A page.
+    #[value(hide = true)]
+    Html,
+    /// A `ClusterPolicyReport`.
+    #[value(hide = true)]
+    Policyreport,
 }
 
 /// Prints results on standard output.
@@ -52,6 +64,10 @@ impl Printer {
                     .map_err(|error| Problem::engine(format!("the answer is not JSON: {error}"), ""))?;
                 write(&format!("{}\n", safe::json(&json)))
             }
+            _ => Err(Problem::bad_input(
+                "this command prints text or json",
+                "use --format text or --format json; sarif, junit, html and policyreport belong to `audit PATH...`",
+            )),
         }
     }
 

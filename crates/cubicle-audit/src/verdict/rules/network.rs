@@ -327,7 +327,7 @@ pub(super) fn inbound(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec
 pub(super) fn services(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     for other in scene.wire.neighbours(scene, workspace) {
         let own = other.template.namespace.as_str();
-        let service = scene.snapshot.of_kind("", "Service").find(|(_, object)| {
+        let service = scene.of_kind("", "Service").find(|(_, object)| {
             let selector = object.value["spec"]["selector"].to_json();
             let map = selector.as_object().filter(|map| !map.is_empty());
             object.namespace.as_deref() == Some(own)
@@ -350,7 +350,7 @@ pub(super) fn services(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
 
 /// Pods that belong to no tenant, each once.
 fn platform<'a>(scene: &'a Scene<'_>) -> impl Iterator<Item = &'a Template> {
-    scene.templates.iter().filter(|template| scene.tenant_of(template).is_none())
+    scene.platform.iter().copied()
 }
 
 fn is_name_server(template: &Template) -> bool {

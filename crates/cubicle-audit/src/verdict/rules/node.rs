@@ -25,7 +25,7 @@ fn host_paths<'a>(scene: &'a Scene<'_>, workspace: &'a Workspace) -> Vec<(String
         }
         let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() else { continue };
         let namespace = &workspace.template.namespace;
-        for (_, object) in scene.snapshot.of_kind("", "PersistentVolume") {
+        for (_, object) in scene.of_kind("", "PersistentVolume") {
             let reference = &object.value["spec"]["claimRef"];
             let bound =
                 reference.text_at("name") == Some(claim) && reference.text_at("namespace") == Some(namespace.as_str());
@@ -83,7 +83,7 @@ pub(super) fn runtime_sockets(scene: &Scene<'_>, workspace: &Workspace, causes: 
 
 pub(super) fn declared_kernel(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     let class = workspace.template.pod["spec"]["runtimeClassName"].as_str().unwrap_or_default();
-    let known = scene.snapshot.of_kind("node.k8s.io", "RuntimeClass").find(|(_, object)| *object.name == *class);
+    let known = scene.of_kind("node.k8s.io", "RuntimeClass").find(|(_, object)| *object.name == *class);
     let pointer = "/spec/runtimeClassName";
     let cause = match known {
         _ if class.is_empty() => Cause::breach(

@@ -300,7 +300,6 @@ pub(super) fn default_account(scene: &Scene<'_>, workspace: &Workspace, causes: 
         causes.push(at_binding(scene, &grant, cause));
     }
     let default = scene
-        .snapshot
         .of_kind("", "ServiceAccount")
         .find(|(_, object)| *object.name == *"default" && object.namespace.as_deref() == Some(namespace.as_str()));
     if let Some((id, object)) = default

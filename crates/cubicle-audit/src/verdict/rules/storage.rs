@@ -18,12 +18,11 @@ pub(super) fn other_claims(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
     let namespace = workspace.template.namespace.as_str();
     for (_, claim) in claims(workspace) {
         let found = scene
-            .snapshot
             .of_kind("", "PersistentVolumeClaim")
             .find(|(_, object)| *object.name == *claim && object.namespace.as_deref() == Some(namespace));
         let Some((_, object)) = found else { continue };
         let Some(name) = object.value["spec"].text_at("volumeName") else { continue };
-        let volume = scene.snapshot.of_kind("", "PersistentVolume").find(|(_, object)| *object.name == *name);
+        let volume = scene.of_kind("", "PersistentVolume").find(|(_, object)| *object.name == *name);
         let Some((_, volume)) = volume else { continue };
         let reference = &volume.value["spec"]["claimRef"];
         let owner = (reference.text_at("namespace").unwrap_or_default(), reference.text_at("name").unwrap_or_default());

@@ -247,7 +247,6 @@ pub(super) fn preempt(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec
         "" => return,
         "system-cluster-critical" | "system-node-critical" => i64::MAX,
         _ => scene
-            .snapshot
             .of_kind("scheduling.k8s.io", "PriorityClass")
             .find(|(_, object)| *object.name == *class)
             .filter(|(_, object)| object.value.text_at("preemptionPolicy") != Some("Never"))
@@ -276,7 +275,7 @@ pub(super) fn pod_security(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
     let location =
         known.map(|(object, _)| scene.location(object.place(&format!("/metadata/labels/{}", label(ENFORCE)))));
     let add = |changes: Vec<(String, &str)>| -> Option<Fix> {
-        let found = scene.snapshot.of_kind("", "Namespace").find(|(_, object)| *object.name == **name);
+        let found = scene.of_kind("", "Namespace").find(|(_, object)| *object.name == **name);
         match found {
             Some((id, object)) => {
                 let mut merged = object.value["metadata"]["labels"].to_json().as_object().cloned().unwrap_or_default();
@@ -345,19 +344,15 @@ pub(super) fn deny_all(namespace: &str) -> Value {
 
 /// Policies of other namespaces whose selector fits a workspace: they were meant for it, and do
 /// nothing there.
-pub(super) fn misplaced<'a>(scene: &'a Scene<'_>, workspace: &Workspace) -> Vec<(ObjectId, &'a Object)> {
+pub(super) fn misplaced<'a>(scene: &Scene<'a>, workspace: &Workspace) -> Vec<(ObjectId, &'a Object)> {
+    let template = &workspace.template;
     scene
-        .snapshot
-        .of_kind("networking.k8s.io", "NetworkPolicy")
-        .filter(|(_, object)| object.namespace.as_deref() != Some(workspace.template.namespace.as_str()))
-        .filter(|(_, object)| {
-            let (Some(selector), _) = isolates(object) else { return false };
-            let own = object.namespace.as_deref().unwrap_or_default();
-            // A selector that matches something in its own namespace is at home there.
-            !(selector.match_labels.is_empty() && selector.match_expressions.is_empty())
-                && selector.matches(&workspace.template.labels)
-                && !scene.templates.iter().any(|one| one.namespace == own && selector.matches(&one.labels))
+        .strays
+        .iter()
+        .filter(|(_, object, selector)| {
+            object.namespace.as_deref() != Some(template.namespace.as_str()) && selector.matches(&template.labels)
         })
+        .map(|(id, object, _)| (*id, *object))
         .collect()
 }
 
@@ -410,7 +405,7 @@ pub(super) fn borrowed(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
         causes.push(cause.at(title(object), Some(location)));
     };
     let tenants: BTreeSet<&str> = scene.workspaces.iter().map(|one| one.template.namespace.as_str()).collect();
-    for (_, object) in scene.snapshot.of_kind("rbac.authorization.k8s.io", "RoleBinding") {
+    for (_, object) in scene.of_kind("rbac.authorization.k8s.io", "RoleBinding") {
         let own = object.namespace.as_deref().unwrap_or_default();
         for (index, subject) in object.value["subjects"].items().iter().enumerate() {
             let other = subject.text_at("namespace").unwrap_or(own);
@@ -421,7 +416,7 @@ pub(super) fn borrowed(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
             }
         }
     }
-    for (_, object) in scene.snapshot.of_kind("", "Service") {
+    for (_, object) in scene.of_kind("", "Service") {
         let external = object.value["spec"].text_at("externalName").unwrap_or_default();
         let inside = external.trim_end_matches('.').ends_with(".svc.cluster.local") || external.ends_with(".svc");
         let own = object.namespace.as_deref().unwrap_or_default();
@@ -431,7 +426,7 @@ pub(super) fn borrowed(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
             add(object, "/spec/externalName", what);
         }
     }
-    for (_, object) in scene.snapshot.of_kind("gateway.networking.k8s.io", "ReferenceGrant") {
+    for (_, object) in scene.of_kind("gateway.networking.k8s.io", "ReferenceGrant") {
         let own = object.namespace.as_deref().unwrap_or_default();
         for (index, from) in object.value["spec"]["from"].items().iter().enumerate() {
             if from.text_at("namespace") == Some(namespace) && own != namespace && !tenants.contains(own) {
@@ -440,7 +435,7 @@ pub(super) fn borrowed(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
             }
         }
     }
-    for (_, object) in scene.snapshot.of_kind("", "PersistentVolumeClaim") {
+    for (_, object) in scene.of_kind("", "PersistentVolumeClaim") {
         let other = object.value["spec"]["dataSourceRef"].text_at("namespace").unwrap_or(namespace);
         if object.namespace.as_deref() == Some(namespace) && other != namespace {
             let what = format!("fill a volume from data of namespace {other}");

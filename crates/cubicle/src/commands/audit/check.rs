@@ -1,20 +1,23 @@
 //! `cubicle audit PATH...`
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use cubicle_audit::network::Profile;
-use cubicle_audit::verdict::{Finding, Options, Report, Severity, Tenancy, audit, selector};
+use cubicle_audit::verdict::output as forms;
+use cubicle_audit::verdict::{Finding, Options, Report, Severity, Suppression, Tenancy, audit, live_with, selector};
 use cubicle_core::level::Level;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Verdict;
 
 use super::sources::Sources;
+use crate::commands::{read_input, shortened};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::table::wrap;
-use crate::output::{Printer, safe};
+use crate::output::{self, Format, Printer, safe};
 
 /// How the manifests are judged.
 #[derive(Debug, clap::Args)]
@@ -76,6 +79,14 @@ pub(crate) struct Check {
     #[arg(long)]
     fix: bool,
 
+    /// A report of an earlier run (--format json): its findings are lived with
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+
+    /// Excuses: a list of {finding, object, reason, until} as YAML or JSON
+    #[arg(long, value_name = "FILE")]
+    suppressions: Option<PathBuf>,
+
     /// What makes the exit code 1 or 3: breached, unproven (both), never
     #[arg(long, value_name = "VERDICT", default_value = "unproven")]
     fail_on: FailOn,
@@ -105,13 +116,44 @@ impl Check {
                 "name files or folders with manifests, or pipe `helm template` into `cubicle audit -`",
             ));
         }
-        let report = audit(&mut snapshot, &options);
+        let mut report = audit(&mut snapshot, &options);
+        self.live_with(&mut report)?;
         if self.fix {
-            crate::output::write(&super::fixes::text(&report))?;
+            output::write(&super::fixes::text(&report))?;
         } else {
-            context.printer.print(&report, |printer| text(printer, &report))?;
+            print(context, &report)?;
         }
         self.outcome(&report)
+    }
+
+    /// Marks what is lived with.
+    fn live_with(&self, report: &mut Report) -> Result<(), Problem> {
+        let baseline = match &self.baseline {
+            None => BTreeSet::new(),
+            Some(path) => {
+                let earlier: Report = serde_json::from_str(&read_input(path)?).map_err(|error| {
+                    Problem::bad_input(
+                        format!("{} is not a report of `cubicle audit`: {}", path.display(), shortened(error)),
+                        "make one with `cubicle audit PATH... --format json`",
+                    )
+                })?;
+                earlier.findings.into_iter().map(|finding| finding.fingerprint).collect()
+            }
+        };
+        let suppressions: Vec<Suppression> = match &self.suppressions {
+            None => Vec::new(),
+            Some(path) => serde_norway::from_str(&read_input(path)?).map_err(|error| {
+                Problem::bad_input(
+                    format!("{} is not a list of suppressions: {}", path.display(), shortened(error)),
+                    "write a list of {finding, object, reason, until: YYYY-MM-DD}; object may be left out",
+                )
+            })?,
+        };
+        let today = jiff::tz::Offset::UTC.to_datetime(jiff::Timestamp::now()).date();
+        for note in live_with(report, &baseline, &suppressions, today)? {
+            output::note(&format!("note: {note}"));
+        }
+        Ok(())
     }
 
     fn outcome(&self, report: &Report) -> Result<Outcome, Problem> {
@@ -126,6 +168,22 @@ impl Check {
             FailOn::Unproven if undecided => Ok(Outcome::Undecided),
             _ => Ok(Outcome::Done),
         }
+    }
+}
+
+/// Prints a report in the form that was asked for.
+fn print(context: &Context, report: &Report) -> Result<(), Problem> {
+    let json = |value: &serde_json::Value| {
+        serde_json::to_string_pretty(value)
+            .map(|text| format!("{}\n", safe::json(&text)))
+            .map_err(|error| Problem::engine(format!("the answer is not JSON: {error}"), ""))
+    };
+    match context.printer.format {
+        Format::Text | Format::Json => context.printer.print(report, |printer| text(printer, report)),
+        Format::Sarif => output::write(&json(&forms::sarif(report, env!("CARGO_PKG_VERSION")))?),
+        Format::Junit => output::write(&forms::junit(report)),
+        Format::Html => output::write(&forms::html(report)),
+        Format::Policyreport => output::write(&json(&forms::policy_report(report))?),
     }
 }
 
@@ -148,7 +206,8 @@ fn text(printer: &Printer, report: &Report) -> String {
     let mut text = String::new();
     let counting: Vec<&Finding> = report.findings.iter().filter(|finding| finding.counts()).collect();
     let mut last = String::new();
-    for finding in counting.iter().take(MOST_SHOWN) {
+    let like = alike(&counting);
+    for (finding, others) in like.iter().take(MOST_SHOWN) {
         if finding.guarantee != last {
             last.clone_from(&finding.guarantee);
             let sentence =
@@ -160,13 +219,11 @@ fn text(printer: &Printer, report: &Report) -> String {
                 printer.paint(sentence.unwrap_or_default(), dimmed)
             ));
         }
-        text.push_str(&one(printer, finding));
+        text.push_str(&one(printer, finding, others));
     }
-    if counting.len() > MOST_SHOWN {
-        text.push_str(&format!(
-            "\n... and {} findings more: --format json or html has all\n",
-            counting.len() - MOST_SHOWN
-        ));
+    if like.len() > MOST_SHOWN {
+        let left = like.len() - MOST_SHOWN;
+        text.push_str(&format!("\n... and {left} findings more: --format json or html has all\n"));
     }
     let suppressed = report.findings.len() - counting.len();
     if suppressed > 0 {
@@ -181,7 +238,24 @@ fn text(printer: &Printer, report: &Report) -> String {
     text
 }
 
-fn one(printer: &Printer, finding: &Finding) -> String {
+/// Findings with one cause at many objects, as the first of them with the others.
+fn alike<'a>(findings: &[&'a Finding]) -> Vec<(&'a Finding, Vec<&'a Finding>)> {
+    let mut places: HashMap<(&str, &str, Verdict), usize> = HashMap::new();
+    let mut like: Vec<(&Finding, Vec<&Finding>)> = Vec::new();
+    for finding in findings {
+        let key = (finding.guarantee.as_str(), finding.cause.as_str(), finding.verdict);
+        match places.get(&key).and_then(|at| like.get_mut(*at)) {
+            Some((_, others)) => others.push(finding),
+            None => {
+                places.insert(key, like.len());
+                like.push((finding, Vec::new()));
+            }
+        }
+    }
+    like
+}
+
+fn one(printer: &Printer, finding: &Finding, others: &[&Finding]) -> String {
     let word = match (finding.verdict, finding.severity) {
         (Verdict::Breached, Severity::High) => "high",
         (Verdict::Breached, Severity::Medium) => "medium",
@@ -201,8 +275,14 @@ fn one(printer: &Printer, finding: &Finding) -> String {
     for (number, step) in finding.witness.iter().enumerate() {
         line(if number == 0 { "seen" } else { "" }, step);
     }
-    let more = finding.workspace_count.saturating_sub(2);
-    let named = finding.workspaces.iter().take(2).cloned().collect::<Vec<_>>().join(", ");
+    if !others.is_empty() {
+        let plural = if others.len() == 1 { "object" } else { "objects" };
+        line("", &format!("and alike at {} other {plural}", others.len()));
+    }
+    let all = finding.workspace_count + others.iter().map(|other| other.workspace_count).sum::<usize>();
+    let named: Vec<String> = finding.workspaces.iter().take(2).cloned().collect();
+    let more = all.saturating_sub(named.len());
+    let named = named.join(", ");
     match more {
         0 => line("for", &named),
         more => line("for", &format!("{named} and {more} more")),
