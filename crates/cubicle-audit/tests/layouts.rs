@@ -94,6 +94,7 @@ fn hatchery() {
     found(&report, &text, "NW-22", "Deployment gen3/ambassador-deployment", "- to:");
     found(&report, &text, "NW-16", "192.168.0.0/16", "- to:");
     found(&report, &text, "NW-16", "100.64.0.0/10", "- to:");
+    found(&report, &text, "NW-24", "pods that are not the cluster's name server", "- to:");
     found(&report, &text, "CP-15", "read every secret of the cluster", "apiVersion: rbac.authorization.k8s.io/v1");
     found(&report, &text, "NS-01", "share namespace jupyter-pods", "Namespace jupyter-pods");
     held(&report, "NW-12");

@@ -153,6 +153,9 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
             Some(entry) if !(entry.claimed)(&choices) => {
                 ruling(guarantee, Verdict::NotClaimed, &format!("level {} does not promise it", options.level), 0)
             }
+            Some(entry) if entry.alias == "IM-02" && options.registries.is_empty() => {
+                ruling(guarantee, Verdict::NotClaimed, "no list of registries was given (--registry)", 0)
+            }
             Some(_) if recognised.workspaces.is_empty() => {
                 ruling(guarantee, Verdict::Unproven, "no workspace was found", 0)
             }

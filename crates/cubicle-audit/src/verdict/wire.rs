@@ -32,6 +32,8 @@ pub(crate) enum Target {
     Port(IpAddr, Protocol, u16),
     /// A pod that is reached.
     Pod(Box<Template>),
+    /// A pod, where only the port of names matters.
+    PodNames(Box<Template>),
     /// A pod that reaches the workspace.
     From(Box<Template>),
 }
@@ -151,7 +153,7 @@ impl Wire {
         let pod = self.pod(&workspace.template)?;
         let direction = if matches!(to, Target::From(_)) { "ingress" } else { "egress" };
         let other = match to {
-            Target::Pod(template) | Target::From(template) => Some(self.pod(template)?),
+            Target::Pod(template) | Target::PodNames(template) | Target::From(template) => Some(self.pod(template)?),
             _ => None,
         };
         for number in engine.policies_of(pod) {
@@ -169,7 +171,7 @@ impl Wire {
                         || rule.ports.numbers.contains(Protocol::Tcp, 53));
                 let fits = match (&rule.peers, to) {
                     (_, Target::Address(_) | Target::Block(..)) if names_only => false,
-                    (_, Target::Names(..)) if !names(&rule.ports.numbers) => false,
+                    (_, Target::Names(..) | Target::PodNames(_)) if !names(&rule.ports.numbers) => false,
                     (_, Target::Port(_, protocol, port)) if !rule.ports.numbers.contains(*protocol, *port) => false,
                     (None, _) => true,
                     (
@@ -181,7 +183,7 @@ impl Wire {
                     ) => peers
                         .iter()
                         .any(|peer| matches!(peer, Peer::Block(set) | Peer::Networks(set) if set.contains(*address))),
-                    (Some(peers), Target::Pod(_) | Target::From(_)) => {
+                    (Some(peers), Target::Pod(_) | Target::PodNames(_) | Target::From(_)) => {
                         let other = cluster.pods.get(other? as usize)?;
                         peers.iter().any(|peer| match peer {
                             Peer::Pods(scope, selector) => {
@@ -267,7 +269,16 @@ impl Culprit {
                     None => Operation::Add { path, value },
                 }]
             }
-            Target::Names(..) => {
+            Target::PodNames(_) if !self.names_only => {
+                let names = PortSet::range(Protocol::Udp, 53, 53).union(&PortSet::range(Protocol::Tcp, 53, 53));
+                let left = self.ports.difference(&names);
+                let path = format!("{at}/ports");
+                vec![match json.pointer(&path) {
+                    Some(_) => Operation::Replace { path, value: port_list(&left) },
+                    None => Operation::Add { path, value: port_list(&left) },
+                }]
+            }
+            Target::Names(..) | Target::PodNames(_) => {
                 let servers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
                                       "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]);
                 let path = format!("{at}/to");

@@ -37,7 +37,7 @@ fn reached(certainty: Match, severity: Severity, key: String, sentence: String) 
         Match::Maybe => Some(Cause::unproven(
             key,
             format!(
-                "{sentence}, if the network plugin decides what the standard leaves open that way (a live probe knows)"
+                "{sentence}: the standard leaves it to the network plugin, or an address is not told (a live probe knows)"
             ),
         )),
     }
@@ -250,6 +250,20 @@ pub(super) fn name_servers(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
         let cause = reached(open, Severity::Medium, block.to_string(), sentence)?;
         Some((cause, Target::Names(block, address)))
     });
+    // A door for names to every pod is a door to whoever listens there.
+    let mut seen = BTreeSet::new();
+    let others = scene.wire.neighbours(scene, workspace).into_iter().map(|other| &other.template);
+    for template in others.chain(platform(scene).filter(|template| !is_name_server(template))) {
+        let Some(reach) = scene.wire.between(&workspace.template, template) else { continue };
+        let open = certainty(&reach, Protocol::Udp, Some(53)).max(certainty(&reach, Protocol::Tcp, Some(53)));
+        let sentence = "reach port 53 of pods that are not the cluster's name server".to_owned();
+        let Some(cause) = reached(open, Severity::Medium, "pods".to_owned(), sentence) else { continue };
+        let cause = cause.seen([format!("{} -> {}/{}:53 UDP", workspace.title(), template.namespace, template.name)]);
+        let cause = at_rule(scene, workspace, &Target::PodNames(Box::new(template.clone())), cause);
+        if seen.insert((cause.object.clone(), cause.key.clone())) {
+            causes.push(cause);
+        }
+    }
 }
 
 pub(super) fn api_server(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
