@@ -59,7 +59,7 @@ enum Command {
     Verify(verify::Arguments),
     Report(report::Arguments),
     Guarantees(guarantees::Arguments),
-    Audit(audit::Arguments),
+    Audit(Box<audit::Arguments>),
     Completions(completions::Arguments),
 }
 
