@@ -17,9 +17,9 @@ const STACK: usize = 2 * PAGE;
 const CONTROL_SPIN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Threads that spin for the control: several, so that a busy machine's fair share is still above
-/// the limit. The tenant needs no more than two to run into it, and the kernel counts that.
+/// the limit. The tenant needs fewer to run into it, and the kernel counts that.
 const SPINNERS: usize = 8;
-const TENANT_SPINNERS: usize = 2;
+const TENANT_SPINNERS: usize = 4;
 
 fn answer_of(said: std::io::Result<Said>) -> (Option<Answer>, Option<End>) {
     match said {

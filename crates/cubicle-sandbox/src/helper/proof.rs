@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How old the control may be that ran while the sandbox was being built.
 const FRESH: Duration = Duration::from_secs(2);
 
+/// How often the gate tries to run into its processor limit, each time four times as long.
+const SPINS: u32 = 4;
+
 /// Answers above this size are not read.
 const ANSWER: usize = 4 << 20;
 
@@ -147,7 +150,7 @@ impl Sandbox {
         let mut answers = Vec::new();
         if !spinning.attempts.is_empty() {
             self.cgroup.set(small_and_slow)?;
-            answers.push(gate.ask(spinning));
+            answers.push(self.ask_until_throttled(gate, spinning)?);
         }
         let reading = self.cgroup.read()?;
         self.cgroup.set(small)?;
@@ -155,6 +158,26 @@ impl Sandbox {
             answers.push(gate.ask(waiting));
         }
         Ok((answers, reading))
+    }
+
+    /// Has the gate run into its processor limit: longer and longer, because on a busy machine its
+    /// fair share can for a while be smaller than the limit.
+    fn ask_until_throttled(&self, gate: &mut Gate, spinning: &ProbePlan) -> io::Result<Observations> {
+        let before = self.cgroup.read()?.cpu_throttled;
+        let mut part = spinning.clone();
+        let mut answer = gate.ask(&part);
+        for _ in 1..SPINS {
+            if answer.disturbed.is_some() || self.cgroup.read()?.cpu_throttled > before {
+                break;
+            }
+            for attempt in &mut part.attempts {
+                if let Action::Spin { milliseconds, .. } = &mut attempt.action {
+                    *milliseconds *= 4;
+                }
+            }
+            answer = gate.ask(&part);
+        }
+        Ok(answer)
     }
 
     /// Starts the notebook, once, and only after its proof.
