@@ -473,6 +473,12 @@ impl Engine {
         starts.iter().zip(ends).map(|(first, last)| (from_number(v6, *first), from_number(v6, last))).collect()
     }
 
+    /// Whether a pod or a rule has an IPv6 address.
+    pub(super) fn knows_ipv6(&self) -> bool {
+        self.parts_of_world(true).len() > 1
+            || self.index.all().iter().any(|pod| known_families(&self.cluster.pods[*pod as usize]) & V6 != 0)
+    }
+
     /// The ports that an address outside reaches on a pod.
     pub fn reach_from(&mut self, address: IpAddr, to: u32) -> Arc<Reach> {
         let Some(class) = self.class(to) else { return Arc::new(Reach::nothing()) };

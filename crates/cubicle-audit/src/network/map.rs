@@ -127,6 +127,10 @@ impl Engine {
             }
         }
         for v6 in [false, true] {
+            // Of a cluster in which nothing is IPv6 there is nothing to say about it.
+            if v6 && !self.knows_ipv6() {
+                continue;
+            }
             self.outside_connections(&classes, v6, &mut connections);
         }
         Ok(Map { groups: classes.into_iter().map(|(group, ..)| group).collect(), connections })

@@ -197,7 +197,15 @@ impl Collector {
                     }
                 }
             }
-            None | Some(Value::Null) => {}
+            Some(Value::Null) => {}
+            None => {
+                self.snapshot.add_problem(
+                    Severity::Warning,
+                    source,
+                    "this list has no items",
+                    "give them, or leave it out",
+                );
+            }
             Some(_) => self.snapshot.add_problem(
                 Severity::Error,
                 source,
