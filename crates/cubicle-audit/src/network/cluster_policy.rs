@@ -32,10 +32,10 @@ pub(super) fn add(cluster: &mut Cluster, id: ObjectId, object: &Object) {
     }
     let tier = tier(&mut reader, kind, spec);
     let (namespaces, pods) = match spec.get("subject") {
-        Some(subject) => selected(&mut reader, subject).unwrap_or((Selected::default_scope(), Default::default())),
+        Some(subject) => selected(&mut reader, subject).unwrap_or((everywhere(), Default::default())),
         None => {
             reader.refuse(spec, "spec has no subject", "say which namespaces or pods it is about");
-            (Selected::default_scope(), Default::default())
+            (everywhere(), Default::default())
         }
     };
     let ingress = rules(&mut reader, kind, spec, Direction::Ingress);
@@ -55,13 +55,8 @@ pub(super) fn add(cluster: &mut Cluster, id: ObjectId, object: &Object) {
     });
 }
 
-/// What a subject or a peer with selectors selects.
-struct Selected;
-
-impl Selected {
-    fn default_scope() -> Scope {
-        Scope::Matching(Default::default())
-    }
+fn everywhere() -> Scope {
+    Scope::Matching(Default::default())
 }
 
 fn tier(reader: &mut Reader<'_>, kind: PolicyKind, spec: &Node) -> Tier {

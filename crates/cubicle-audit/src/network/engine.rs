@@ -57,7 +57,7 @@ struct Applied {
 }
 
 /// Peers that match, by number, sorted; never [`Match::No`].
-type Members = Vec<(u32, Match)>;
+pub(super) type Members = Vec<(u32, Match)>;
 
 /// What can tell two pods apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -89,20 +89,20 @@ impl EndKind {
 }
 
 #[derive(Debug, Clone)]
-struct PodState {
-    class: u32,
-    members: [u32; 2],
+pub(super) struct PodState {
+    pub(super) class: u32,
+    pub(super) members: [u32; 2],
     /// The policies that select it.
-    policies: Vec<u32>,
-    present: bool,
+    pub(super) policies: Vec<u32>,
+    pub(super) present: bool,
 }
 
 #[derive(Debug, Clone, Default)]
-struct PolicyState {
+pub(super) struct PolicyState {
     /// By [`Direction`].
     rules: [Option<u32>; 2],
-    selected: Vec<u32>,
-    present: bool,
+    pub(super) selected: Vec<u32>,
+    pub(super) present: bool,
 }
 
 /// Answers questions about a cluster under a profile, and follows its changes.
@@ -112,18 +112,18 @@ pub struct Engine {
     pub(super) profile: Profile,
     pub(super) answers: Answers,
     pub(super) index: Index,
-    peers: Interner<Peer>,
+    pub(super) peers: Interner<Peer>,
     rule_lists: Interner<Vec<CompiledRule>>,
     stacks: Interner<Vec<Applied>>,
-    members: Interner<Members>,
+    pub(super) members: Interner<Members>,
     port_tables: Interner<Vec<(Symbol, Protocol, u16)>>,
     classes: Interner<Class>,
-    pods: Vec<PodState>,
-    policies: Vec<PolicyState>,
+    pub(super) pods: Vec<PodState>,
+    pub(super) policies: Vec<PolicyState>,
     reaches: FxHashMap<(u32, u32, bool, Match), Arc<Reach>>,
-    outside: FxHashMap<IpAddr, u32>,
+    pub(super) outside: FxHashMap<IpAddr, u32>,
     /// The family that a pod has of which nothing is told.
-    usual_family: u8,
+    pub(super) usual_family: u8,
 }
 
 /// What one end's policies are asked.
@@ -157,17 +157,22 @@ impl Engine {
             policies: Vec::new(),
             reaches: FxHashMap::default(),
             outside: FxHashMap::default(),
-            usual_family: usual_family(&cluster),
+            usual_family: usual_family(&cluster.pods),
             cluster,
         };
         engine.build();
         engine
     }
 
-    fn build(&mut self) {
+    pub(super) fn build(&mut self) {
+        let removed = |number: usize, states: &[PolicyState]| states.get(number).is_some_and(|state| !state.present);
+        let known = std::mem::take(&mut self.policies);
+        self.pods.clear();
+        self.reaches.clear();
+        self.outside.clear();
         let mut selected_by: Vec<Vec<u32>> = vec![Vec::new(); self.cluster.pods.len()];
         for number in 0..self.cluster.policies.len() {
-            let state = self.compile(number);
+            let state = if removed(number, &known) { PolicyState::default() } else { self.compile(number) };
             for pod in &state.selected {
                 selected_by[*pod as usize].push(as_number(number));
             }
@@ -187,7 +192,10 @@ impl Engine {
         for ((number, policies), (v4, v6)) in selected_by.into_iter().enumerate().zip(first.into_iter().zip(second)) {
             let members = [v4, v6].map(|list| self.members.add(list).0);
             let class = self.class_of(number, members, &policies);
-            self.pods.push(PodState { class, members, policies, present: true });
+            self.pods.push(PodState { class, members, policies, present: false });
+        }
+        for number in self.index.all() {
+            self.pods[*number as usize].present = true;
         }
     }
 
@@ -201,7 +209,7 @@ impl Engine {
     }
 
     /// The rules of a policy as numbers, and the pods it selects.
-    fn compile(&mut self, number: usize) -> PolicyState {
+    pub(super) fn compile(&mut self, number: usize) -> PolicyState {
         let policy = &self.cluster.policies[number];
         let selected = self.index.select(&self.cluster, &policy.namespaces, policy.namespace, &policy.pods);
         let rules = Direction::BOTH.map(|direction| {
@@ -221,7 +229,7 @@ impl Engine {
     }
 
     /// The pods that a peer matches, by family.
-    fn matching(&self, peer: u32) -> Vec<(u32, [Match; 2])> {
+    pub(super) fn matching(&self, peer: u32) -> Vec<(u32, [Match; 2])> {
         let peer = self.peers.get(peer);
         let candidates = match peer {
             Peer::Pods(scope, pods) => self.index.select(&self.cluster, scope, None, pods),
@@ -239,7 +247,7 @@ impl Engine {
 
     /// Whether a peer matches a pod, by family of the address. A peer of the policy's own
     /// namespace is asked about labels only.
-    fn matches_pod(&self, peer: &Peer, pod: &Pod) -> [Match; 2] {
+    pub(super) fn matches_pod(&self, peer: &Peer, pod: &Pod) -> [Match; 2] {
         match peer {
             Peer::Pods(scope, selector) => {
                 let in_scope = match scope {
@@ -270,7 +278,7 @@ impl Engine {
         }
     }
 
-    fn class_of(&mut self, number: usize, members: [u32; 2], policies: &[u32]) -> u32 {
+    pub(super) fn class_of(&mut self, number: usize, members: [u32; 2], policies: &[u32]) -> u32 {
         let pod = &self.cluster.pods[number];
         let stacks = Direction::BOTH.map(|direction| {
             let mut stack: Vec<Applied> = policies
@@ -352,6 +360,12 @@ impl Engine {
         self.index.in_namespace(namespace)
     }
 
+    /// The pods that a policy selects.
+    #[must_use]
+    pub fn selected_by(&self, policy: u32) -> &[u32] {
+        self.policies.get(policy as usize).map_or(&[], |state| &state.selected)
+    }
+
     /// The policies that select a pod.
     #[must_use]
     pub fn policies_of(&self, pod: u32) -> &[u32] {
@@ -400,7 +414,8 @@ impl Engine {
             return *known;
         }
         let node = self.cluster.nodes.iter().find(|node| node.addresses.contains(&address));
-        let is_node = node.is_some() || self.cluster.pods.iter().any(|pod| pod.node_addresses.contains(&address));
+        let is_of_node = |pod: &u32| self.cluster.pods[*pod as usize].node_addresses.contains(&address);
+        let is_node = node.is_some() || self.index.all().iter().any(is_of_node);
         let members: Members = self
             .peers
             .iter()
@@ -542,7 +557,8 @@ impl Engine {
             if both(0) {
                 must = must.union(&PortSet::all().difference(&egress.denied.union(&ingress.denied)));
             }
-            if !families_matter {
+            // Where both families are answered alike, one that both ends surely have tells all.
+            if both(0) && !families_matter {
                 break;
             }
         }
@@ -617,6 +633,14 @@ impl Engine {
         match (self.class_of_end(from), self.class_of_end(to)) {
             (Some(from), Some(to)) => self.answers.worlds(self.relevant(self.classes.get(from), self.classes.get(to))),
             _ => Vec::new(),
+        }
+    }
+
+    /// Whether two ends can have addresses of one family.
+    pub(super) fn share_family(&mut self, from: End, to: End) -> bool {
+        match (self.class_of_end(from), self.class_of_end(to)) {
+            (Some(from), Some(to)) => self.classes.get(from).families[1] & self.classes.get(to).families[1] != 0,
+            _ => false,
         }
     }
 
@@ -728,8 +752,8 @@ pub(super) fn resolve(ports: &Ports, table: &[(Symbol, Protocol, u16)]) -> PortS
     named.fold(ports.numbers.clone(), |set, (_, protocol, port)| set.union(&PortSet::range(*protocol, *port, *port)))
 }
 
-fn usual_family(cluster: &Cluster) -> u8 {
-    let known = cluster.pods.iter().fold(0, |known, pod| known | known_families(pod));
+pub(super) fn usual_family<'pods>(pods: impl IntoIterator<Item = &'pods Pod>) -> u8 {
+    let known = pods.into_iter().fold(0, |known, pod| known | known_families(pod));
     if known == V6 { V6 } else { V4 }
 }
 
@@ -741,6 +765,6 @@ fn known_families(pod: &Pod) -> u8 {
     addresses(pod).fold(0, |known, address| known | if address.is_ipv4() { V4 } else { V6 })
 }
 
-fn as_number(number: usize) -> u32 {
+pub(super) fn as_number(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

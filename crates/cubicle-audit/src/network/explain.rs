@@ -72,8 +72,11 @@ impl Engine {
             // Where both directions have a say, the one at the destination is what people ask for.
             Verdict { may, must, rule: rules.last().copied(), rules, reason }
         };
-        if let Some(reason) = self.without_policies(from, to) {
+        if let Some(reason) = self.without_policies(from, to, may) {
             return verdict(Vec::new(), reason);
+        }
+        if !may && !self.share_family(from, to) {
+            return verdict(Vec::new(), "one end has only IPv4, the other only IPv6".to_owned());
         }
         let worlds: Vec<(World, [Decision; 2])> = self
             .worlds_between(from, to)
@@ -123,7 +126,7 @@ impl Engine {
     }
 
     /// What decides without any policy.
-    fn without_policies(&self, from: End, to: End) -> Option<String> {
+    fn without_policies(&self, from: End, to: End, may: bool) -> Option<String> {
         if let Some(foreign) = self.cluster().foreign.first() {
             return Some(format!(
                 "{} objects of kind {} change the network in ways that are not known here",
@@ -131,7 +134,7 @@ impl Engine {
             ));
         }
         let finished = |end: End| matches!(end, End::Pod(number) if self.cluster().pods.get(number as usize).is_some_and(|pod| pod.finished));
-        if finished(from) || finished(to) {
+        if may && (finished(from) || finished(to)) {
             return Some("a pod has finished; another may have its address by now".to_owned());
         }
         match (from, to) {

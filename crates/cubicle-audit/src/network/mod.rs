@@ -5,6 +5,7 @@
 //! a path that works on every one; between them the plugin decides (see [`Profile`]).
 
 pub mod address;
+mod change;
 pub mod cluster;
 mod cluster_policy;
 mod decide;

@@ -135,10 +135,10 @@ impl Engine {
         let id = cluster.find_namespace(namespace).ok_or_else(|| NoAnswer::NoPod(place.to_string()))?;
         let pods = self.pods_in(id);
         let is_named = |number: &&u32| *cluster.pods[**number as usize].name == **name;
-        if kind.is_none_or(|kind| kind == "Pod") {
-            if let Some(number) = pods.iter().find(is_named) {
-                return Ok(vec![End::Pod(*number)]);
-            }
+        if kind.is_none_or(|kind| kind == "Pod")
+            && let Some(number) = pods.iter().find(is_named)
+        {
+            return Ok(vec![End::Pod(*number)]);
         }
         let is_owned = |number: &&u32| {
             let owner = cluster.pods[**number as usize].owner.as_ref();
@@ -237,6 +237,6 @@ impl Engine {
 /// The verdict on two connections together, with the rule of the one that is less open.
 fn both(one: Verdict, other: Verdict) -> Verdict {
     let (may, must) = (one.may || other.may, one.must && other.must);
-    let Verdict { rule, rules, reason, .. } = if other.must < one.must { other } else { one };
+    let Verdict { rule, rules, reason, .. } = if one.must && !other.must { other } else { one };
     Verdict { may, must, rule, rules, reason }
 }

@@ -180,10 +180,10 @@ fn addresses(status: &Node, list: &str, single: &str) -> Vec<IpAddr> {
     let listed = status.get(list).map_or(&[][..], Node::items).iter().filter_map(|item| item.text_at("ip"));
     let mut addresses: Vec<IpAddr> = Vec::new();
     for text in status.text_at(single).into_iter().chain(listed) {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            if addresses.iter().all(|known| known.is_ipv4() != address.is_ipv4()) {
-                addresses.push(address);
-            }
+        if let Ok(address) = text.parse::<IpAddr>()
+            && addresses.iter().all(|known| known.is_ipv4() != address.is_ipv4())
+        {
+            addresses.push(address);
         }
     }
     addresses

@@ -77,6 +77,9 @@ pub(crate) struct Relevant {
     pub(crate) cluster_policy: bool,
 }
 
+/// Whether a question matters, what the profile answers, and how a world answers yes.
+type Question = (bool, Match, fn(&mut World));
+
 impl Answers {
     /// All worlds that differ in what matters.
     pub(crate) fn worlds(&self, relevant: Relevant) -> Vec<World> {
@@ -88,7 +91,7 @@ impl Answers {
             any_peer_matches_host_network: self.any_peer_matches_host_network == Match::Yes,
             own_node: self.own_node == Match::Yes,
         };
-        let questions: [(bool, Match, fn(&mut World)); 6] = [
+        let questions: [Question; 6] = [
             (relevant.cluster_policy, self.cluster_policy, |world| world.cluster_policy = true),
             (relevant.block, self.block_matches_pod, |world| world.block_matches_pod = true),
             (relevant.host, self.block_matches_node, |world| world.block_matches_node = true),

@@ -129,10 +129,13 @@ fn parse_all(documents: &[(FileId, Document<'_>)]) -> Vec<(FileId, ParseResult)>
     parts.into_iter().flat_map(|(_, results)| results).collect()
 }
 
+/// Group, kind, namespace and name.
+type ObjectKey = (Arc<str>, Arc<str>, Option<Arc<str>>, Arc<str>);
+
 struct Collector {
     snapshot: Snapshot,
     /// Where each object is that has a name.
-    seen: FxHashMap<(Arc<str>, Arc<str>, Option<Arc<str>>, Arc<str>), usize>,
+    seen: FxHashMap<ObjectKey, usize>,
     texts: Texts,
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Parsed {
 pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Broken> {
     let utf16 = |rest: &[u8], unit: fn([u8; 2]) -> u16| {
         let units = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-        char::decode_utf16(units).collect::<Result<String, _>>().ok().filter(|_| rest.len() % 2 == 0)
+        char::decode_utf16(units).collect::<Result<String, _>>().ok().filter(|_| rest.len().is_multiple_of(2))
     };
     let broken = |line: usize, column: usize, what: &str| Broken {
         line: u32::try_from(line).unwrap_or(u32::MAX),
