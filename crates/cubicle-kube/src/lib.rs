@@ -1,0 +1,8 @@
+//! The engine on Kubernetes: the same nouns, the same proof, the same report.
+//!
+//! The API server is the database. The controller turns a `Workspace` into a tenant's namespace
+//! with its walls and one pod whose first process is the gate; it proves the walls from inside,
+//! and only then lets the notebook start and the route open.
+#![forbid(unsafe_code)]
+
+pub mod resources;
