@@ -5,4 +5,7 @@
 //! and only then lets the notebook start and the route open.
 #![forbid(unsafe_code)]
 
+pub mod names;
+pub mod objects;
 pub mod resources;
+pub mod settings;
