@@ -5,6 +5,7 @@
 //! and only then lets the notebook start and the route open.
 #![forbid(unsafe_code)]
 
+pub mod admitted;
 pub mod names;
 pub mod objects;
 pub mod resources;

@@ -146,4 +146,4 @@ fn lost(manifest: &Value, kept: &Value, path: String) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
