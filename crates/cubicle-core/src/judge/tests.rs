@@ -25,6 +25,7 @@ fn situation() -> Situation {
         notebook_port: 8888,
         id_base: 1_000_000,
         boot_id: "8c4f1f0e-0000-4000-8000-000000000000".to_owned(),
+        cluster: None,
     }
 }
 
