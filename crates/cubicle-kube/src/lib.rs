@@ -6,7 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod admitted;
+pub mod controller;
+pub mod door;
+pub mod keys;
 pub mod names;
 pub mod objects;
+pub mod prove;
 pub mod resources;
 pub mod settings;
+pub mod surroundings;

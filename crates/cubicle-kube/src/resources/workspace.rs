@@ -117,6 +117,9 @@ pub struct WorkspaceStatus {
     /// The nonce of the proof that was judged; the notebook's token is derived from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
+    /// What the gate dials from its first instruction on, settled before the pod is made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub window: Vec<String>,
     /// Where the hub finds the notebook; there only while it is proven and running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
