@@ -49,12 +49,20 @@ enum Command {
     /// Print the custom resource definitions
     #[command(after_help = "Example:\n  cubicle controller crds | kubectl apply --server-side -f -")]
     Crds,
+    /// Print the public half of the key that opens gates: what gates and references know of it
+    #[command(after_help = "Example:\n  cubicle controller public-key gate.key")]
+    PublicKey {
+        /// The key: 64 hexadecimal digits
+        gate_key: PathBuf,
+    },
 }
 
 impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
-        if let Some(Command::Crds) = self.command {
-            return crds(context.printer.format);
+        match self.command {
+            Some(Command::Crds) => return crds(context.printer.format),
+            Some(Command::PublicKey { gate_key }) => return public_key(context, &gate_key),
+            None => {}
         }
         trace::start();
         let options = Options {
@@ -69,6 +77,13 @@ impl Arguments {
         runtime.block_on(controller::run(options))?;
         Ok(Outcome::Done)
     }
+}
+
+fn public_key(context: &Context, path: &Path) -> Result<Outcome, Problem> {
+    let key = GateKey::parse(&read("the key", Some(path))?)?.public();
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    context.printer.print(&serde_json::json!({ "public_key": key }), |_| format!("{key}\n"))?;
+    Ok(Outcome::Done)
 }
 
 fn crds(format: Format) -> Result<Outcome, Problem> {
