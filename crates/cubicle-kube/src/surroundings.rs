@@ -177,13 +177,19 @@ fn ports_of(service: &Service, addresses: &[IpAddr]) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Where a pod of the platform says that it listens.
+/// Where hub and controller listen by default.
+const PLATFORM_PORTS: [u16; 2] = [8000, 8001];
+
+/// Where a pod of the platform listens: where it says so, and where it may without saying so.
 fn listeners(pod: &Pod) -> Vec<SocketAddr> {
     let Some(ip) = address(pod) else { return Vec::new() };
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     containers
         .flat_map(|container| container.ports.iter().flatten())
         .filter_map(|port| u16::try_from(port.container_port).ok())
+        .chain(PLATFORM_PORTS)
+        .collect::<std::collections::BTreeSet<u16>>()
+        .into_iter()
         .map(|port| SocketAddr::new(ip, port))
         .collect()
 }

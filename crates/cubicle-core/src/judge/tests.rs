@@ -91,6 +91,30 @@ fn a_perfect_proof_holds_everything_that_is_promised() {
     }
 }
 
+/// In a cluster an address may be nobody's, and the reference then says "missing". A canary is
+/// somebody: when even the reference cannot reach it, the proof has lost its control.
+#[test]
+fn a_canary_that_does_not_answer_is_never_absent() {
+    let canary: std::net::SocketAddr = "10.244.1.7:8888".parse().expect("valid");
+    let nobody: std::net::SocketAddr = "10.244.1.9:8000".parse().expect("valid");
+    let cluster =
+        crate::plan::Cluster { same_node: vec![canary], platform: vec![nobody], ..crate::plan::Cluster::default() };
+    let situation = Situation { engine: EngineKind::Kubernetes, cluster: Some(cluster), ..situation() };
+    let plan = catalogue::probe_plan(&situation, &[], Phase::Gate, "right");
+    let proof = Proof {
+        control_before: run(&plan, Role::Control, Outcome::Missing),
+        tenant: run(&plan, Role::Tenant, Outcome::Denied),
+        control_after: run(&plan, Role::Control, Outcome::Missing),
+        plan,
+        ..proof(Phase::Gate)
+    };
+    let promised = catalogue::promised(Level::Standard, EngineKind::Kubernetes);
+    let verdicts = judge(&situation, &promised, &proof);
+    let of = |id: &str| verdicts.iter().find(|one| one.id == id).expect("exists").verdict;
+    assert_eq!(of("network.other-workspace-same-node"), Verdict::Unproven);
+    assert_eq!(of("network.platform-ports"), Verdict::Absent);
+}
+
 #[test]
 fn success_is_a_breach_and_names_itself() {
     let mut proof = proof(Phase::Gate);

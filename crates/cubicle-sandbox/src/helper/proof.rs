@@ -8,7 +8,8 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{
-    GATE_CPU_LIMIT, GATE_CPU_PERIOD_US, GATE_MEMORY_LIMIT, GateMessage, Go, Observations, ProbePlan, Proof, Role, gate_pids_limit,
+    GATE_CPU_LIMIT, GATE_CPU_PERIOD_US, GATE_MEMORY_LIMIT, GateMessage, Go, Observations, ProbePlan, Proof, Role,
+    gate_pids_limit,
 };
 use cubicle_core::problem::Problem;
 

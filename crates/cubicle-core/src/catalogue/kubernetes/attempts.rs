@@ -60,7 +60,11 @@ const IN_CLUSTER: &[(&str, InCluster)] = &[
         cluster.same_node.iter().chain(&cluster.other_node).map(|one| udp(one.ip(), one.port())).collect()
     }),
     ("network.services", |_, cluster, _| cluster.services.iter().map(to).collect()),
-    ("network.node-ports", |_, cluster, _| cluster.node_ports.iter().map(to).collect()),
+    ("network.node-ports", |_, cluster, _| match cluster.node_ports.as_slice() {
+        // Where a site has none, the first port of the range shows it.
+        [] => on_nodes(cluster, &[30_000]),
+        ports => ports.iter().map(to).collect(),
+    }),
     ("network.platform-ports", |_, cluster, _| cluster.platform.iter().map(to).collect()),
     ("network.dns-servers", |_, cluster, _| name_servers(cluster)),
     ("network.second-interface", |_, _, _| {
