@@ -16,8 +16,9 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::Controller;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource, ResourceExt};
 use std::sync::Arc;
 
 use crate::keys::{GateKey, RouteKey};
@@ -69,6 +70,12 @@ impl Context {
     }
 }
 
+/// The workspace that a pod belongs to.
+fn owner(pod: &Pod) -> Option<ObjectRef<Workspace>> {
+    let owner = pod.owner_references().iter().find(|owner| owner.kind == Workspace::kind(&()))?;
+    Some(ObjectRef::new(&owner.name))
+}
+
 /// Runs until the lease is lost or a signal comes. Returns the reason; a process that has lost
 /// its lease must end, because another one acts now.
 ///
@@ -92,7 +99,9 @@ pub async fn run(options: Options) -> Result<(), Problem> {
     });
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let workspaces = Controller::new(Api::<Workspace>::all(client.clone()), watcher::Config::default())
-        .owns(Api::<Pod>::all(client.clone()), ours)
+        // Not `owns`: it would name the cluster-scoped owner together with the pod's namespace, and
+        // the same workspace under two names would be reconciled twice at once.
+        .watches(Api::<Pod>::all(client.clone()), ours, |pod| owner(&pod))
         .shutdown_on_signal()
         .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
         .for_each(|result| async move {
