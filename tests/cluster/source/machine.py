@@ -55,6 +55,9 @@ def _private_folders(cluster: Cluster, node: str) -> None:
         lines.append(f"mount -t tmpfs -o mode=0755,nosuid,nodev tmpfs {folder}")
     lines.append("mkdir -m 1777 /run/lock")
     lines.append("mount -t bpf bpf /sys/fs/bpf")
+    # A pod in a user namespace may mount a proc only while some proc is visible without anything on top
+    # (mount_too_revealing in the kernel's fs/namespace.c); /proc itself gets the settings on top.
+    lines.append("mkdir /run/proc && mount -t proc -o nosuid,nodev,noexec proc /run/proc")
     for name, value in SETTINGS.items():
         file = settings / name.replace("/", ".")
         file.write_text(value + "\n")

@@ -4,6 +4,8 @@
 //	dial try [-udp] [-timeout 2s] HOST:PORT...      one line for each: open|refused|timeout|failed ADDRESS TIME
 //	dial watch [-udp] [-for 3s] [-every 10ms] HOST:PORT  tries from its first instruction on; prints when it got through
 //	dial listen [-name NAME] PORT...                echoes on TCP and UDP; answers HTTP requests with its addresses
+//	dial get URL                                    prints the body of an HTTP answer
+//	dial resolve NAME...                            prints the addresses that the name server gives
 //	dial pause                                      waits for SIGTERM and reaps orphans
 package main
 
@@ -19,9 +21,11 @@ import (
 	"time"
 )
 
+const commands = "try, watch, listen, get, resolve, pause"
+
 func main() {
 	if len(os.Args) < 2 {
-		fail("the first argument is one of: try, watch, listen, pause")
+		fail("the first argument is one of: " + commands)
 	}
 	arguments := os.Args[2:]
 	switch os.Args[1] {
@@ -31,10 +35,14 @@ func main() {
 		watch(arguments)
 	case "listen":
 		listen(arguments)
+	case "get":
+		get(arguments)
+	case "resolve":
+		resolve(arguments)
 	case "pause":
 		pause()
 	default:
-		fail(fmt.Sprintf("no command %q: it is one of try, watch, listen, pause", os.Args[1]))
+		fail(fmt.Sprintf("no command %q: it is one of: %s", os.Args[1], commands))
 	}
 }
 
