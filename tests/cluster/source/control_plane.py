@@ -15,6 +15,8 @@ ADDRESS = NODE_ADDRESS["node-1"]
 def start_program(cluster: Cluster, node: str, name: str, command: list[str], environment=None) -> None:
     """Starts a program in a node and records it; its log is logs/NAME.log."""
     given = {"PATH": search_path(), "HOME": str(cluster.folder)} | (environment or {})
+    # For `cluster restart`.
+    cluster.remember("commands", name, {"node": node, "command": command, "environment": given})
     started = spawn(cluster.holder(node), name, command, cluster.log(name), given)
     cluster.remember("processes", name, started)
 

@@ -38,6 +38,10 @@ def up(cluster: Cluster, options: dict, say) -> None:
                     f"cluster {cluster.name} is up with other options ({_words(record['options'])}); "
                     f"`cluster down {cluster.name}` first"
                 )
+            for name in record.get("commands", {}):
+                if cluster.process("processes", name) is None:
+                    say(f"{name} has ended and is started again")
+                    restart(cluster, name)
             return
         if cluster.folder.exists():
             say("an unfinished cluster of this name is removed first")
@@ -147,6 +151,23 @@ def status(cluster: Cluster) -> dict:
         "kubeconfig": str(cluster.kubeconfig),
         "folder": str(cluster.folder),
     }
+
+
+def kill(cluster: Cluster, name: str) -> None:
+    """Ends one program as a crash would (SIGKILL)."""
+    commands = cluster.read().get("commands", {})
+    if name not in commands:
+        raise Problem(f"cluster {cluster.name} has no program {name!r}; it has: {', '.join(commands)}")
+    process = cluster.process("processes", name)
+    if process is not None:
+        process.end(forced=True)
+
+
+def restart(cluster: Cluster, name: str) -> None:
+    """Starts one program again as it was started; if it runs, it is killed first. Waits for nothing."""
+    kill(cluster, name)
+    found = cluster.read()["commands"][name]
+    control_plane.start_program(cluster, found["node"], name, found["command"], found["environment"])
 
 
 def load(cluster: Cluster, archive: Path) -> list[str]:
