@@ -8,7 +8,6 @@ from pathlib import Path
 
 from layout import BASE
 from machine import SETTINGS
-from parts import cache
 
 # Where Kubernetes, containerd and Cilium write when nobody stops them.
 USUAL = (
@@ -38,34 +37,37 @@ def _said(*command: str) -> list[str]:
     return (done.stdout + done.stderr).splitlines()
 
 
-def look() -> set[str]:
-    """Everything there is now: folders, mounts, links, rules, groups, settings, processes."""
+def look(*names: str) -> set[str]:
+    """Everything there is now: folders, mounts, links, rules, settings, and what bears these clusters' names."""
     found = set()
     for path in USUAL:
         if os.path.exists(path):
             found.add(f"folder {path} {sorted(os.listdir(path)) if os.path.isdir(path) else ''}")
-    found |= {f"cluster {path}" for path in BASE.glob("*") if path.is_dir()}
+    found |= {f"cluster {name}" for name in names if (BASE / name).exists()}
     found |= {f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines()}
     found |= {f"link {line.split()[0]}" for line in _said("ip", "-brief", "link")}
     found |= {f"route {line}" for line in _said("ip", "route", "show", "table", "all")}
     found |= {f"rule {line}" for line in _said("nft", "list", "ruleset")}
+    ours = ("kubepods", *(f"cubicle-cluster-{name}-" for name in names))
     for top, folders, _ in os.walk("/sys/fs/cgroup"):
-        found |= {f"group {top}/{name}" for name in folders if name.startswith(("cubicle-cluster", "kubepods"))}
+        # Other clusters have their own kubepods, which come and go.
+        folders[:] = [name for name in folders if name.startswith(ours) or not name.startswith("cubicle-cluster-")]
+        found |= {f"group {top}/{name}" for name in folders if name.startswith(ours)}
     for name in SETTINGS:
         path = Path("/proc/sys") / name
         if path.exists():
             found.add(f"setting {name} {path.read_text().strip()}")
-    return found | _processes()
+    return found | _processes(names)
 
 
-def _processes() -> set[str]:
+def _processes(names: tuple[str, ...]) -> set[str]:
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            program, words = os.readlink(entry / "exe"), (entry / "cmdline").read_text()
+            words = (entry / "cmdline").read_text(errors="replace")
         except OSError:
             continue
-        if program.startswith(str(cache())) or words.startswith("cubicle-cluster-") or str(BASE) in words:
+        if any(words.startswith(f"cubicle-cluster-{name}-") or f"{BASE}/{name}/" in words for name in names):
             found.add(f"process {entry.name} {words.replace(chr(0), ' ')[:120]}")
     return found
 
