@@ -26,24 +26,41 @@ const MARGIN: u64 = 50;
 /// What the first run of the control gets, in milliseconds.
 const FIRST_DEADLINE_MS: u64 = 100;
 
-/// Proves through an open gate. The verdicts of every guarantee that exists on Kubernetes.
+/// How long the gate may take until it listens.
+const GATE: Duration = Duration::from_secs(10);
+
+/// Where the gate of a workspace is.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate<'a> {
+    /// The pod's address and the notebook's port.
+    pub address: SocketAddr,
+    /// The workspace's uid.
+    pub workspace: &'a str,
+    /// The launch.
+    pub launch: &'a str,
+}
+
+/// Proves through the gate. The verdicts of every guarantee that exists on Kubernetes, and the
+/// door that they came through: only that connection takes the go.
 ///
 /// # Errors
 /// When gate or reference do not answer: then nothing is known.
 pub async fn prove(
-    gate: &mut Door,
+    gate: Gate<'_>,
     reference: SocketAddr,
     key: &SigningKey,
     situation: &Situation,
     phase: Phase,
     nonce: &str,
-) -> Result<Vec<GuaranteeReport>, Problem> {
+) -> Result<(Vec<GuaranteeReport>, Door), Problem> {
     let promised = catalogue::promised(situation.level, EngineKind::Kubernetes);
     let mut plan = catalogue::probe_plan(situation, &[], phase, nonce);
     plan.dial_deadline_ms = FIRST_DEADLINE_MS;
     let control_before = ask_reference(reference, key, &plan).await?;
     plan.dial_deadline_ms = deadline(&control_before);
-    let tenant = observe(gate, key, &plan, "the gate").await?;
+    // Dialled only now: a gate does not wait long for callers that say nothing.
+    let mut door = patiently(gate).await?;
+    let tenant = observe(&mut door, key, &plan, "the gate").await?;
     let control_after = ask_reference(reference, key, &plan).await?;
     // The kernel's counters are read by nobody here; no promise of this engine rests on them.
     let unread = CgroupReading::default();
@@ -57,7 +74,21 @@ pub async fn prove(
         cgroup_final: unread.clone(),
         cgroup_reference: unread,
     };
-    Ok(judge::judge(situation, &promised, &proof))
+    Ok((judge::judge(situation, &promised, &proof), door))
+}
+
+/// The gate listens a moment after its container has started.
+async fn patiently(gate: Gate<'_>) -> Result<Door, Problem> {
+    let deadline = std::time::Instant::now() + GATE;
+    loop {
+        match Door::open(gate.address, gate.workspace, gate.launch).await {
+            Ok(door) => return Ok(door),
+            Err(error) if std::time::Instant::now() > deadline => {
+                return Err(Problem::engine(format!("the gate: {error}"), "see the pod's log"));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
 }
 
 async fn ask_reference(address: SocketAddr, key: &SigningKey, plan: &ProbePlan) -> Result<Observations, Problem> {

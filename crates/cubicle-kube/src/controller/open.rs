@@ -28,15 +28,12 @@ use super::reconcile::{Error, remove};
 use super::status::{reason, set};
 use super::{Context, MANAGER};
 use crate::admitted;
-use crate::door::Door;
 use crate::names::MANAGED_BY;
 use crate::objects::Request;
-use crate::prove::prove;
+use crate::prove::{Gate, prove};
 use crate::resources::{Route, Workspace};
 use crate::surroundings::{Surroundings, address};
 
-/// How long the gate may take until it listens.
-const GATE: Duration = Duration::from_secs(10);
 /// How long a notebook server may take until it answers.
 const NOTEBOOK: Duration = Duration::from_secs(120);
 /// How long the gate may take to answer the go.
@@ -82,7 +79,6 @@ pub(super) async fn prove_and_open(
     let surroundings = Surroundings::read(&context.client, &context.settings).await?;
     let launch = request.launch.to_string();
     let door = SocketAddr::new(ip, request.template.spec.port);
-    let mut gate = patiently(door, request.uid, &launch).await?;
     let reference = surroundings.reference(&node).ok_or_else(|| {
         Error::Problem(Problem::engine(
             format!("node {node} has no reference pod"),
@@ -94,7 +90,9 @@ pub(super) async fn prove_and_open(
     let situation = situation(request.template, boot_id, cluster);
     let nonce = secret();
     let key = context.gate_key.signing();
-    let guarantees = prove(&mut gate, reference, key, &situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
+    let gate = Gate { address: door, workspace: request.uid, launch: &launch };
+    let (guarantees, mut gate) =
+        prove(gate, reference, key, &situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     keep(context, workspace, &report).await?;
     status.summary = Some(report.summary.into());
@@ -155,20 +153,6 @@ async fn refuse(
     let latest = Api::<Workspace>::all(context.client.clone()).get(&workspace.name_any()).await?;
     context.end(&latest, State::Refused, why).await?;
     Ok(Action::requeue(SOON))
-}
-
-/// The gate listens a moment after its container has started.
-async fn patiently(door: SocketAddr, uid: &str, launch: &str) -> Result<Door, Error> {
-    let deadline = Instant::now() + GATE;
-    loop {
-        match Door::open(door, uid, launch).await {
-            Ok(gate) => return Ok(gate),
-            Err(error) if Instant::now() > deadline => {
-                return Err(Error::Problem(Problem::engine(format!("the gate: {error}"), "see the pod's log")));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
-        }
-    }
 }
 
 fn situation(template: &Document, boot_id: String, cluster: cubicle_core::plan::Cluster) -> Situation {
