@@ -9,7 +9,7 @@ use cubicle_core::attempt::{Go, Observations, ProbePlan, Role};
 use cubicle_core::door::{Demand, Hello, LINE, Reply, Signed, signed_bytes};
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use crate::answer::Context;
+use crate::answer::{Answer, Context};
 use crate::window::Window;
 use crate::{init, not_dumpable, run};
 
@@ -17,6 +17,8 @@ use crate::{init, not_dumpable, run};
 const STRANGER: Duration = Duration::from_secs(2);
 /// How long the controller may take between proof and go.
 const JUDGING: Duration = Duration::from_secs(60);
+/// The shortest and longest time that a reference gives to an address.
+const REFERENCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// References that run at once.
 const AT_ONCE: usize = 16;
 
@@ -81,6 +83,16 @@ fn listen(port: u16) -> io::Result<TcpListener> {
             TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port))
         }
         other => other,
+    }
+}
+
+/// Whatever the kubelet has put into the environment goes: the notebook gets the go's alone, and
+/// the proof sees what the notebook will.
+pub(crate) fn forget_environment() {
+    let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
+    for name in names {
+        // SAFETY: the process has one thread yet.
+        unsafe { std::env::remove_var(name) };
     }
 }
 
@@ -155,6 +167,20 @@ fn step_outside() {
     }
 }
 
+/// Looks from the machine's own network namespace, where there is more than a pod's interface.
+/// Only for a child that ends afterwards.
+pub(crate) fn among_the_machines_interfaces(look: impl FnOnce() -> Answer) -> Answer {
+    use std::os::fd::AsFd;
+    let entered = std::fs::File::open("/proc/1/ns/net").and_then(|namespace| {
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        Ok(rustix::thread::move_into_link_name_space(namespace.as_fd(), kind)?)
+    });
+    match entered {
+        Ok(()) => look(),
+        Err(error) => Answer::failed(format!("the machine's network namespace cannot be entered: {error}")),
+    }
+}
+
 /// One caller, from challenge to end. The go, when there was one.
 fn converse(
     arguments: &Arguments,
@@ -196,7 +222,11 @@ fn converse(
 
 fn prove(plan: &ProbePlan, role: Role, window: Option<&mut Window>) -> Observations {
     let mut context = Context::new(role, plan);
-    context.reference = role == Role::Control;
+    if role == Role::Control {
+        context.reference = true;
+        // It dials addresses that nobody may own, and waits for each as long as this.
+        context.dial_deadline = Duration::from_millis(plan.dial_deadline_ms).clamp(REFERENCE.0, REFERENCE.1);
+    }
     let observations = run::run(&context, plan, window);
     Observations { nonce: plan.nonce.clone(), role, observations, disturbed: None }
 }

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
     let result = match role.as_deref() {
         Some("gate") => gate::run(window::Window::open(START_UP_WINDOW.to_vec())),
         Some("door") => door::Arguments::parse(rest())
+            .inspect(|_| door::forget_environment())
             .and_then(|arguments| door::gate(&arguments, window::Window::open(arguments.window.clone()))),
         Some("reference") => door::Arguments::parse(rest()).and_then(|arguments| door::reference(&arguments)),
         Some("canary") => canary::run(rest()),

@@ -13,7 +13,6 @@ use crate::plan::{Cluster, Situation};
 const AS_LOCALLY: &[&str] = &[
     "container.capabilities",
     "container.change-image",
-    "container.host-namespaces",
     "container.host-root",
     "container.kernel-settings",
     "container.other-processes",
@@ -40,7 +39,6 @@ const AS_LOCALLY: &[&str] = &[
     "node.process-files",
     "services.environment-secrets",
     "storage.leave-home",
-    "storage.remnants",
 ];
 
 /// How a guarantee is tried in a cluster.
@@ -48,6 +46,16 @@ type InCluster = fn(&Situation, &Cluster, Phase) -> Attempts;
 
 /// Guarantees that are tried differently in a pod, or only there.
 const IN_CLUSTER: &[(&str, InCluster)] = &[
+    // Not the cgroup namespace: runtimes give pods one of their own on cgroup v2 nodes only. Not the
+    // pid namespace: a node may itself be in one; `container.other-processes` looks for its processes.
+    ("container.host-namespaces", |_, _, _| {
+        [("ipc", 0xEFFF_FFFF), ("uts", 0xEFFF_FFFE)]
+            .into_iter()
+            .map(|(kind, inode)| {
+                fact(&format!("{kind} namespace"), Fact::InitialNamespace { kind: kind.to_owned(), inode })
+            })
+            .collect()
+    }),
     ("control-plane.credentials", |_, _, _| credentials()),
     ("control-plane.api-server", |_, cluster, _| cluster.api_server.iter().map(to).collect()),
     ("control-plane.etcd", |_, cluster, _| on_nodes(cluster, &[2379, 2380])),
