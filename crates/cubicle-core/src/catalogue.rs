@@ -98,8 +98,11 @@ fn attempts(entry: &Entry, situation: &Situation, phase: Phase) -> Vec<Attempt> 
     if !entry.guarantee.engines.contains(&situation.engine) {
         return Vec::new();
     }
-    let Some(attempts) = entry.attempts else { return Vec::new() };
-    attempts(situation, phase)
+    let attempts = match &situation.cluster {
+        Some(cluster) => kubernetes::attempts(entry, situation, cluster, phase),
+        None => entry.attempts.map(|attempts| attempts(situation, phase)).unwrap_or_default(),
+    };
+    attempts
         .into_iter()
         .map(|(label, action)| Attempt { id: format!("{}/{label}", entry.guarantee.id), action })
         .collect()

@@ -109,7 +109,7 @@ fn findings(guarantee: &Guarantee, situation: &Situation, proof: &Proof, distrus
     }
     let mut findings: Vec<Finding> = match limits::findings(guarantee.id, situation, proof, &expected) {
         Some(findings) => findings,
-        None => expected.iter().map(|one| attempt::finding(guarantee, one, proof)).collect(),
+        None => expected.iter().map(|one| attempt::finding(guarantee, one, situation, proof)).collect(),
     };
     if let Some(reason) = distrust {
         for finding in &mut findings {

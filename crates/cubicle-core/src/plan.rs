@@ -1,7 +1,7 @@
 //! Planning: from a template and a host to the walls that will be built and the promises
 //! that will be proven.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,4 +47,42 @@ pub struct Situation {
     pub id_base: u32,
     /// Whether `/proc/sys/kernel/random/boot_id` inside must equal this.
     pub boot_id: String,
+    /// What stands around the workspace on Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+}
+
+/// What stands around a workspace in a cluster: the addresses that it must not reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The API server by every address it has.
+    pub api_server: Vec<SocketAddr>,
+    /// Addresses of the node that runs the workspace.
+    pub own_node: Vec<IpAddr>,
+    /// Addresses of the other nodes.
+    pub other_nodes: Vec<IpAddr>,
+    /// Canaries on the same node, in another tenant's namespace. They answer on TCP and UDP.
+    pub same_node: Vec<SocketAddr>,
+    /// Canaries on other nodes, in another tenant's namespace.
+    pub other_node: Vec<SocketAddr>,
+    /// Services of canaries.
+    pub services: Vec<SocketAddr>,
+    /// Node ports of canaries' services.
+    pub node_ports: Vec<SocketAddr>,
+    /// Hub, controller and what else belongs to the platform.
+    pub platform: Vec<SocketAddr>,
+    /// Canaries on the port of name servers.
+    pub name_servers: Vec<SocketAddr>,
+    /// What the gate has dialled since its first instruction.
+    pub window: Vec<SocketAddr>,
+}
+
+impl Cluster {
+    /// Whether somebody certainly answers there, because the platform itself put it there: then
+    /// a control that cannot reach it proves nothing, and the address is not simply absent.
+    pub fn must_answer(&self, address: SocketAddr) -> bool {
+        [&self.api_server, &self.same_node, &self.other_node, &self.services, &self.node_ports, &self.name_servers]
+            .into_iter()
+            .any(|list| list.contains(&address))
+    }
 }

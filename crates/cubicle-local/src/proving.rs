@@ -31,6 +31,7 @@ impl Supervisor {
             notebook_port: spec.port,
             id_base: id_base(row.private.slot),
             boot_id: machine::boot_id(),
+            cluster: None,
         }
     }
 

@@ -48,6 +48,9 @@ pub(crate) struct Context {
     pub(crate) dial_deadline: Duration,
     /// Root without a filter: whatever is refused even so, the machine refuses to everybody.
     pub(crate) unwalled: bool,
+    /// The control dials the real addresses, which nobody may own, instead of a scratch
+    /// network that owns them all: what it cannot reach is not there.
+    pub(crate) reference: bool,
     own_proc: Option<OwnedFd>,
 }
 
@@ -57,7 +60,7 @@ impl Context {
         // The control only has to get there; how fast it was decides what a time-out means.
         let patience = if role == Role::Control { CONTROL_PATIENCE } else { 1 };
         let deadline = Duration::from_millis(plan.dial_deadline_ms.clamp(1, 10_000)).saturating_mul(patience);
-        let mut context = Self { role, dial_deadline: deadline, unwalled: false, own_proc };
+        let mut context = Self { role, dial_deadline: deadline, unwalled: false, reference: false, own_proc };
         context.unwalled = role == Role::Control && is_unwalled(&context);
         context
     }

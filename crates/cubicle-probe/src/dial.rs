@@ -159,6 +159,12 @@ pub(crate) fn judge(context: &Context, target: &Target, result: Result<(), Errno
         Err(errno @ (Errno::CONNREFUSED | Errno::CONNRESET)) if target.refusal_reaches && !context.is_control() => {
             Answer::succeeded(format!("{}: packets get there and come back", name(errno)))
         }
+        Err(Errno::TIMEDOUT) if context.reference => Answer::missing("no answer without walls either"),
+        Err(errno @ (Errno::CONNREFUSED | Errno::CONNRESET | Errno::NETUNREACH | Errno::HOSTUNREACH))
+            if context.reference =>
+        {
+            Answer::missing(format!("{} without walls either", name(errno)))
+        }
         Err(errno @ Errno::AFNOSUPPORT) => context.not_there(name(errno)),
         Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => Answer::failed(name(errno)),
         Err(Errno::TIMEDOUT) => Answer::denied(format!("no answer within {} ms", context.dial_deadline.as_millis())),

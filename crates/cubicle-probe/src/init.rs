@@ -2,7 +2,6 @@
 //! ends with the notebook.
 
 use std::ffi::CString;
-use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -53,9 +52,9 @@ fn find(command: &str, path: &str) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(command))
 }
 
-/// Starts the notebook and stays. `answer` stays open as long as this process lives, so that
-/// its end tells the supervisor.
-pub(crate) fn start(go: &Go, answer: File) -> io::Result<ExitCode> {
+/// Starts the notebook and stays. What is kept stays as long as this process lives: an open file
+/// whose end tells the supervisor.
+pub(crate) fn start<T>(go: &Go, kept: T) -> io::Result<ExitCode> {
     let prepared = Prepared::new(go)?;
     let waited = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
     let signals = set_of(&waited);
@@ -69,7 +68,7 @@ pub(crate) fn start(go: &Go, answer: File) -> io::Result<ExitCode> {
     }
     let Some(notebook) = Pid::from_raw(pid).filter(|_| pid > 0) else { return Err(io::Error::last_os_error()) };
     let code = serve(notebook, &signals);
-    drop(answer);
+    drop(kept);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 

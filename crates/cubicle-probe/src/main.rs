@@ -10,6 +10,11 @@
 //! - `control`: root on the machine, in a scratch network namespace. Plan on stdin, answer on
 //!   stdout.
 //!
+//! And three in pods, where the controller dials in and nothing ever calls out:
+//! - `door`: the gate of a pod;
+//! - `reference`: root without walls on the same node, the control;
+//! - `canary`: listens where no workspace may get.
+//!
 //! It is one static binary that needs nothing of the image, and it never sends a packet that a
 //! missing wall would not have let out anyway; the control's never leave its namespace.
 
@@ -18,9 +23,11 @@
 
 mod answer;
 mod call;
+mod canary;
 mod child;
 mod control;
 mod dial;
+mod door;
 mod fact;
 mod file;
 mod filter;
@@ -36,17 +43,24 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use cubicle_core::attempt::{Observations, ProbePlan, Role};
+use cubicle_core::catalogue::START_UP_WINDOW;
 
 /// The longest plan that is read, in bytes.
 const PLAN: u64 = 4 << 20;
 
 fn main() -> ExitCode {
     let role = std::env::args().nth(1);
+    let rest = || std::env::args().skip(2);
     let result = match role.as_deref() {
-        Some("gate") => gate::run(window::Window::open()),
+        Some("gate") => gate::run(window::Window::open(START_UP_WINDOW.to_vec())),
+        Some("door") => door::Arguments::parse(rest())
+            .inspect(|_| door::forget_environment())
+            .and_then(|arguments| door::gate(&arguments, window::Window::open(arguments.window.clone()))),
+        Some("reference") => door::Arguments::parse(rest()).and_then(|arguments| door::reference(&arguments)),
+        Some("canary") => canary::run(rest()),
         Some("later") => later(),
         Some("control") => control(),
-        _ => Err(io::Error::other("usage: cubicle-probe gate|later|control")),
+        _ => Err(io::Error::other("usage: cubicle-probe gate|later|control|door|reference|canary")),
     };
     match result {
         Ok(code) => code,

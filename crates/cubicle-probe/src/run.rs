@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use cubicle_core::attempt::{Action, Attempt, Observation, Outcome, ProbePlan};
+use cubicle_core::attempt::{Action, Attempt, Fact, Observation, Outcome, ProbePlan};
 use jiff::Timestamp;
 
 use crate::answer::{Answer, Context};
 use crate::child::{self, End};
 use crate::dial::{self, Dialled, Target};
 use crate::window::{Window, micros};
-use crate::{call, control, fact, file, filter, load, proxy, socket};
+use crate::{call, control, door, fact, file, filter, load, proxy, socket};
 
 /// How long a child with many small attempts may take.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -117,6 +117,7 @@ fn place(context: &Context, action: &Action) -> Place {
         Action::Call { call } if call::needs_own_child(*call) => Place::Alone,
         Action::PassFilter { .. } | Action::StackRules => Place::Alone,
         action if context.is_control() && control::scene::is_staged(action) => Place::Alone,
+        Action::Fact { fact: Fact::Interfaces { .. } } if context.reference => Place::Alone,
         _ => Place::Together,
     }
 }
@@ -125,6 +126,9 @@ fn place(context: &Context, action: &Action) -> Place {
 fn attempt_once(context: &Context, action: &Action) -> Answer {
     if context.is_control() && control::scene::is_staged(action) {
         return control::scene::play(context, action);
+    }
+    if context.reference && matches!(action, Action::Fact { fact: Fact::Interfaces { .. } }) {
+        return door::among_the_machines_interfaces(|| plainly(context, action));
     }
     plainly(context, action)
 }

@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{Observation, Outcome};
-use cubicle_core::catalogue::START_UP_WINDOW;
 use jiff::Timestamp;
 use rustix::io::Errno;
 use std::net::SocketAddr;
@@ -29,41 +28,48 @@ struct Fate {
 
 /// The running window.
 pub(crate) struct Window {
+    addresses: Arc<[SocketAddr]>,
     opened: Timestamp,
     fates: Arc<Mutex<Vec<Fate>>>,
     thread: Option<JoinHandle<()>>,
+    observed: bool,
 }
 
 impl Window {
     /// Begins to dial at once.
-    pub(crate) fn open() -> Self {
+    pub(crate) fn open(addresses: Vec<SocketAddr>) -> Self {
+        let addresses: Arc<[SocketAddr]> = addresses.into();
         let began = Instant::now();
         let opened = Timestamp::now();
         let fate = Fate { dials: 0, success: None, last: None };
-        let fates = Arc::new(Mutex::new(vec![fate; START_UP_WINDOW.len()]));
+        let fates = Arc::new(Mutex::new(vec![fate; addresses.len()]));
         // The very first round does not wait for a thread.
         let mut waiting = Vec::new();
-        round(&fates, &mut waiting, began);
-        let shared = Arc::clone(&fates);
+        round(&addresses, &fates, &mut waiting, began);
+        let (shared, dialled) = (Arc::clone(&fates), Arc::clone(&addresses));
         let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
             while began.elapsed() < LENGTH {
                 std::thread::sleep(PAUSE);
                 collect(&shared, &mut waiting, began);
-                round(&shared, &mut waiting, began);
+                round(&dialled, &shared, &mut waiting, began);
             }
             collect(&shared, &mut waiting, began);
         });
-        Self { opened, fates, thread: thread.ok() }
+        Self { addresses, opened, fates, thread: thread.ok(), observed: false }
     }
 
-    /// Waits until the window is over. False when it could not be observed.
+    /// Waits until the window is over. False when it could not be observed. A second proof
+    /// gets the same answer: there is one first instruction.
     pub(crate) fn close(&mut self) -> bool {
-        self.thread.take().is_some_and(|thread| thread.join().is_ok())
+        if let Some(thread) = self.thread.take() {
+            self.observed = thread.join().is_ok();
+        }
+        self.observed
     }
 
     /// What came of one address; none when it was not among those dialled.
     pub(crate) fn observation(&self, attempt: &str, address: SocketAddr, observed: bool) -> Option<Observation> {
-        let index = START_UP_WINDOW.iter().position(|known| *known == address)?;
+        let index = self.addresses.iter().position(|known| *known == address)?;
         let fate = self.fates.lock().unwrap_or_else(PoisonError::into_inner).get(index)?.clone();
         let last = fate.last.map_or("no answer".to_owned(), name);
         let answer = match fate.success {
@@ -88,8 +94,8 @@ pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn round(fates: &Mutex<Vec<Fate>>, waiting: &mut Vec<(usize, OwnedFd)>, began: Instant) {
-    for (index, address) in START_UP_WINDOW.iter().enumerate() {
+fn round(addresses: &[SocketAddr], fates: &Mutex<Vec<Fate>>, waiting: &mut Vec<(usize, OwnedFd)>, began: Instant) {
+    for (index, address) in addresses.iter().enumerate() {
         let started = dial::start(&Target { address: *address, refusal_reaches: true, datagram: false });
         let mut fates = fates.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fate) = fates.get_mut(index) {

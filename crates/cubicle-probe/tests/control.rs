@@ -31,6 +31,7 @@ fn situation(mode: EgressMode) -> Situation {
         notebook_port: 8888,
         id_base: 1_000_000,
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux").trim().to_owned(),
+        cluster: None,
     }
 }
 

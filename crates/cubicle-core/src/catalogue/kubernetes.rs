@@ -1,10 +1,13 @@
 //! Guarantees that mean something on Kubernetes only. Their probes belong to that engine.
 
+mod attempts;
 mod control_plane;
 mod tenancy;
 mod workload;
 
 use super::entry::Entry;
+
+pub(super) use attempts::{attempts, is_tried_in_pods};
 
 /// All of them, in groups.
 pub(super) const GROUPS: [&[Entry]; 3] = [control_plane::ENTRIES, tenancy::ENTRIES, workload::ENTRIES];

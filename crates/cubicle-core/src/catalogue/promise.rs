@@ -1,5 +1,6 @@
 //! Which level promises what, per engine.
 
+use super::kubernetes::is_tried_in_pods;
 use super::on;
 use crate::level::{EngineKind, Image, Kernel, Level, Network};
 
@@ -18,16 +19,22 @@ const NEVER_LOCAL: &[&str] = &[
     "neighbour.memory-bandwidth",
 ];
 
+/// On Kubernetes a walled workspace reaches public hosts without a proxy.
+const DIRECT: &str = "network.internet";
+
 /// The ids of everything that a level promises on an engine; nothing where the engine cannot
 /// provide the level, or is not there yet.
 pub fn promised(level: Level, engine: EngineKind) -> Vec<&'static str> {
-    if level.missing_on(engine).is_some() || engine != EngineKind::Local {
+    if level.missing_on(engine).is_some() {
         return Vec::new();
     }
     let choices = level.choices();
     on(engine)
         .map(|guarantee| guarantee.id)
-        .filter(|id| !NEVER_LOCAL.contains(id))
+        .filter(|id| match engine {
+            EngineKind::Local => !NEVER_LOCAL.contains(id),
+            EngineKind::Kubernetes => is_tried_in_pods(id) && (choices.network != Network::Walled || *id != DIRECT),
+        })
         .filter(|id| choices.kernel >= Kernel::UserNamespace || !NEEDS_USER_NAMESPACE.contains(id))
         .filter(|id| choices.image >= Image::DigestPinned || !NEEDS_PINNED_IMAGE.contains(id))
         .filter(|id| choices.network >= Network::AllowList || !NEEDS_ALLOW_LIST.contains(id))

@@ -24,6 +24,7 @@ fn situation(mode: EgressMode) -> Situation {
         notebook_port: 8888,
         id_base: 1_000_000,
         boot_id: "8c4f1f0e-0000-4000-8000-000000000000".to_owned(),
+        cluster: None,
     }
 }
 
@@ -95,6 +96,46 @@ fn only_chooses_by_id_and_by_alias() {
     assert_eq!(chosen("kernel.bpf"), ["kernel.bpf/bpf"]);
     assert_eq!(chosen("ct-08"), ["kernel.bpf/bpf"]);
     assert!(chosen("kernel").is_empty());
+}
+
+/// Two nodes, with a canary on each.
+fn in_a_cluster() -> Situation {
+    let sockets = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("valid")).collect::<Vec<_>>();
+    let cluster = crate::plan::Cluster {
+        api_server: sockets(&["10.96.0.1:443", "192.0.2.1:6443"]),
+        own_node: vec!["192.0.2.1".parse().expect("valid")],
+        other_nodes: vec!["192.0.2.2".parse().expect("valid")],
+        same_node: sockets(&["10.244.1.7:8888"]),
+        other_node: sockets(&["10.244.2.7:8888"]),
+        services: sockets(&["10.96.7.7:8888"]),
+        node_ports: sockets(&["192.0.2.1:30000"]),
+        platform: sockets(&["10.244.1.8:8000"]),
+        name_servers: sockets(&["10.244.1.7:53"]),
+        window: sockets(&["10.244.1.7:8888"]),
+    };
+    Situation { engine: EngineKind::Kubernetes, cluster: Some(cluster), ..situation(EgressMode::Walled) }
+}
+
+#[test]
+fn whatever_is_promised_on_kubernetes_is_tried_at_the_gate_with_a_control() {
+    let plan = probe_plan(&in_a_cluster(), &[], Phase::Gate, "n");
+    for level in [Level::Basic, Level::Standard, Level::Strict] {
+        for id in promised(level, EngineKind::Kubernetes) {
+            assert!(is_tried(id, &plan), "{id} is promised but not tried");
+            assert!(!find(id).expect("exists").positive_control.is_empty(), "{id}");
+        }
+    }
+    let mut ids = BTreeSet::new();
+    assert!(plan.attempts.iter().all(|attempt| ids.insert(&attempt.id)));
+}
+
+#[test]
+fn the_promises_of_each_level_on_kubernetes_are_known() {
+    let table: Vec<(String, Vec<&str>)> = [Level::Basic, Level::Standard, Level::Strict]
+        .into_iter()
+        .map(|level| (level.to_string(), promised(level, EngineKind::Kubernetes)))
+        .collect();
+    insta::assert_json_snapshot!(table);
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use super::{Finding, observed, printable};
 use crate::attempt::{Action, Attempt, Observation, Outcome, Phase, Proof};
 use crate::guarantee::Guarantee;
+use crate::plan::Situation;
 use crate::report::{Evidence, Verdict};
 
 /// How much faster than the deadline a control must be for a time-out to count.
 const MARGIN: u64 = 50;
 
-pub(super) fn finding(guarantee: &Guarantee, attempt: &Attempt, proof: &Proof) -> Finding {
+pub(super) fn finding(guarantee: &Guarantee, attempt: &Attempt, situation: &Situation, proof: &Proof) -> Finding {
     let label = attempt.id.split_once('/').map_or(attempt.id.as_str(), |(_, label)| label);
     let (Some(before), Some(tenant), Some(after)) = (
         observed(&proof.control_before, attempt),
@@ -18,8 +19,22 @@ pub(super) fn finding(guarantee: &Guarantee, attempt: &Attempt, proof: &Proof) -
         let reason = format!("{label}: an observation is missing, or there is more than one");
         return Finding { verdict: Verdict::Unproven, reason, evidence: None };
     };
-    let (verdict, reason) = decide(label, attempt, proof, before, tenant, after);
+    let (mut verdict, mut reason) = decide(label, attempt, proof, before, tenant, after);
+    if verdict == Verdict::Absent && must_answer(situation, &attempt.action) {
+        verdict = Verdict::Unproven;
+        reason = format!("{label}: the platform's own control does not answer: {}", printable(&before.detail));
+    }
     Finding { verdict, reason, evidence: Some(evidence(guarantee, label, proof, before, tenant, after)) }
+}
+
+/// Whether the platform itself put somebody there who answers.
+fn must_answer(situation: &Situation, action: &Action) -> bool {
+    match action {
+        Action::TcpConnect { address, .. } | Action::TcpWindow { address, .. } | Action::UdpExchange { address } => {
+            situation.cluster.as_ref().is_some_and(|cluster| cluster.must_answer(*address))
+        }
+        _ => false,
+    }
 }
 
 fn decide(

@@ -25,6 +25,7 @@ fn situation() -> Situation {
         notebook_port: 8888,
         id_base: 1_000_000,
         boot_id: "8c4f1f0e-0000-4000-8000-000000000000".to_owned(),
+        cluster: None,
     }
 }
 
@@ -88,6 +89,30 @@ fn a_perfect_proof_holds_everything_that_is_promised() {
         assert_eq!(guarantee.verdict, expected, "{}: {}", guarantee.id, guarantee.reason);
         assert!(expected != Verdict::Held || !guarantee.evidence.is_empty(), "{}", guarantee.id);
     }
+}
+
+/// In a cluster an address may be nobody's, and the reference then says "missing". A canary is
+/// somebody: when even the reference cannot reach it, the proof has lost its control.
+#[test]
+fn a_canary_that_does_not_answer_is_never_absent() {
+    let canary: std::net::SocketAddr = "10.244.1.7:8888".parse().expect("valid");
+    let nobody: std::net::SocketAddr = "10.244.1.9:8000".parse().expect("valid");
+    let cluster =
+        crate::plan::Cluster { same_node: vec![canary], platform: vec![nobody], ..crate::plan::Cluster::default() };
+    let situation = Situation { engine: EngineKind::Kubernetes, cluster: Some(cluster), ..situation() };
+    let plan = catalogue::probe_plan(&situation, &[], Phase::Gate, "right");
+    let proof = Proof {
+        control_before: run(&plan, Role::Control, Outcome::Missing),
+        tenant: run(&plan, Role::Tenant, Outcome::Denied),
+        control_after: run(&plan, Role::Control, Outcome::Missing),
+        plan,
+        ..proof(Phase::Gate)
+    };
+    let promised = catalogue::promised(Level::Standard, EngineKind::Kubernetes);
+    let verdicts = judge(&situation, &promised, &proof);
+    let of = |id: &str| verdicts.iter().find(|one| one.id == id).expect("exists").verdict;
+    assert_eq!(of("network.other-workspace-same-node"), Verdict::Unproven);
+    assert_eq!(of("network.platform-ports"), Verdict::Absent);
 }
 
 #[test]

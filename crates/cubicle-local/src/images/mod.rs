@@ -132,7 +132,39 @@ pub(crate) fn import(layout: &Layout, path: &Path, name: &str) -> Result<ImageSu
     Ok(image)
 }
 
+/// The name of the image that holds nothing but the probe: pods mount it beside their own image,
+/// and canaries and references run on it.
+pub const PROBE_IMAGE: &str = "cubicle-probe";
+
 /// Writes an image as an OCI archive; the same image always gives the same bytes.
 pub(crate) fn export(layout: &Layout, name: &str, to: OwnedFd) -> Result<(), Problem> {
+    if name == PROBE_IMAGE {
+        return export_probe(layout, fs::File::from(to));
+    }
     oci::pack(&find(layout, name)?, layout, fs::File::from(to))
+}
+
+fn export_probe(layout: &Layout, to: fs::File) -> Result<(), Problem> {
+    let failed = |error: std::io::Error| {
+        Problem::engine(format!("the probe's image cannot be made: {error}"), "check the disk for space; run `./up`")
+    };
+    let draft = tempfile::Builder::new().prefix(".export-").tempdir_in(layout.images()).map_err(failed)?;
+    let rootfs = draft.path().join("rootfs");
+    // The control mounts its scenes on /tmp; the kubelet mounts the others.
+    for folder in ["tmp", "proc", "sys", "dev", "etc"] {
+        fs::create_dir_all(rootfs.join(folder)).map_err(failed)?;
+    }
+    let program = rootfs.join("cubicle-probe");
+    fs::copy(layout.probe(), &program).map_err(failed)?;
+    // It can be run, not read: what runs from it cannot be looked into by its tenant.
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o711)).map_err(failed)?;
+    let image = ImageSummary {
+        name: PROBE_IMAGE.to_owned(),
+        digest: String::new(),
+        command: vec!["/cubicle-probe".to_owned()],
+        created_at: Timestamp::UNIX_EPOCH,
+        size: 0,
+        rootfs,
+    };
+    oci::pack(&image, layout, to)
 }

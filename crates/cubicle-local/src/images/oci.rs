@@ -17,6 +17,8 @@ use crate::layout::Layout;
 
 /// JSON documents of an archive above this size are refused, in bytes.
 const MAX_DOCUMENT: u64 = 4 << 20;
+/// The registry in the names of exported images. It is none: nodes get them by import.
+const REGISTRY: &str = "cubicle.local";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 #[derive(Deserialize)]
@@ -229,7 +231,10 @@ fn pack_all(image: &ImageSummary, layout: &Layout, to: File) -> io::Result<()> {
         "annotations": {"dev.cubicle.image.digest": image.digest},
     }))?;
     let mut reference = descriptor(MANIFEST, &manifest);
-    reference["annotations"] = json!({"org.opencontainers.image.ref.name": image.name});
+    // containerd keeps an imported image under this name: nodes then find it by its digest.
+    let pinned = format!("{REGISTRY}/{}@{}", image.name, reference["digest"].as_str().unwrap_or_default());
+    reference["annotations"] =
+        json!({"org.opencontainers.image.ref.name": image.name, "io.containerd.image.name": pinned});
     let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [reference]}))?;
 
     let mut archive = tar::Builder::new(BufWriter::new(to));

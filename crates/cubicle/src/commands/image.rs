@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use cubicle_core::problem::Problem;
+use cubicle_local::images::PROBE_IMAGE;
 use serde_json::json;
 
 use crate::commands::{archive_output, discard_on_error};
@@ -28,7 +29,10 @@ pub(crate) enum Command {
     /// List images, newest first
     #[command(after_help = "Example:\n  cubicle image list")]
     List,
-    /// Write an image as an OCI archive
+    /// Write an image as an OCI archive, for the nodes of a cluster or for another machine
+    ///
+    /// The image `cubicle-probe` holds nothing but the probe. With --output, the last line is the
+    /// name with the digest that a cluster's settings use; the same image always has the same.
     #[command(after_help = "Example:\n  cubicle image export jupyterlab --output jupyterlab.tar")]
     Export {
         /// The image's name or digest
@@ -78,7 +82,8 @@ impl Command {
                 let exported = block_on(async {
                     let engine = context.local("exporting an image")?;
                     let images = engine.images().await?;
-                    if !images.iter().any(|image| image.name == name || image.digest == name) {
+                    let known = images.iter().any(|image| image.name == name || image.digest == name);
+                    if !known && name != PROBE_IMAGE {
                         return Err(Problem::not_found(
                             format!("there is no image \"{}\"", name.escape_default()),
                             "list them with `cubicle image list`",
@@ -89,13 +94,35 @@ impl Command {
                 });
                 exported?;
                 if let Some(output) = &output {
-                    let answer = json!({ "name": name, "file": output });
-                    context.printer.print(&answer, |_| format!("{name} written to {}\n", output.display()))?;
+                    let reference = reference(output)?;
+                    let answer = json!({ "name": name, "file": output, "reference": reference });
+                    context
+                        .printer
+                        .print(&answer, |_| format!("{name} written to {}\n{reference}\n", output.display()))?;
                 }
             }
         }
         Ok(Outcome::Done)
     }
+}
+
+/// The name with digest under which nodes have an archive's image once it is imported.
+fn reference(archive: &std::path::Path) -> Result<String, Problem> {
+    let failed = |why: String| Problem::engine(format!("{} cannot be read back: {why}", archive.display()), "");
+    let file = std::fs::File::open(archive).map_err(|error| failed(error.to_string()))?;
+    let mut archive = tar::Archive::new(std::io::BufReader::new(file));
+    for entry in archive.entries().map_err(|error| failed(error.to_string()))? {
+        let entry = entry.map_err(|error| failed(error.to_string()))?;
+        if entry.path().is_ok_and(|path| path == std::path::Path::new("index.json")) {
+            let index: serde_json::Value = serde_json::from_reader(entry).map_err(|error| failed(error.to_string()))?;
+            let name = index.pointer("/manifests/0/annotations/io.containerd.image.name");
+            return name
+                .and_then(|name| name.as_str())
+                .map(str::to_owned)
+                .ok_or_else(|| failed("it has no name".to_owned()));
+        }
+    }
+    Err(failed("it has no index".to_owned()))
 }
 
 fn default_name(path: &std::path::Path) -> Result<String, Problem> {

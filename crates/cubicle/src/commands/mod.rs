@@ -3,6 +3,7 @@
 pub(crate) mod advise;
 pub(crate) mod audit;
 pub(crate) mod completions;
+pub(crate) mod controller;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod exec;

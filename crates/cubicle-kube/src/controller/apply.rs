@@ -1,0 +1,86 @@
+//! Making the desired objects so, by server-side apply.
+
+use cubicle_core::problem::Problem;
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, PersistentVolumeClaim, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+use super::MANAGER;
+use crate::objects::{Built, Tenant};
+
+/// How an API call failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The API server refused the object: another attempt would be refused as well.
+    #[error("{0}")]
+    Refused(Problem),
+    /// It may work later.
+    #[error(transparent)]
+    Later(#[from] kube::Error),
+}
+
+/// Sorts out what is final: quota, Pod Security, admission policies, invalid fields.
+pub(crate) fn sort(what: &str, error: kube::Error) -> Failure {
+    match error {
+        kube::Error::Api(status)
+            if matches!(status.code, 403 | 422) && !status.message.contains("being terminated") =>
+        {
+            let message: String = status.message.chars().take(500).collect();
+            Failure::Refused(Problem::engine(
+                format!("{what} was refused: {message}"),
+                "see the template and the tenant's quota",
+            ))
+        }
+        other => Failure::Later(other),
+    }
+}
+
+/// What every workspace of the tenant stands on.
+pub(crate) async fn tenant(client: &Client, tenant: &Tenant) -> Result<(), Failure> {
+    let namespace = tenant.namespace.name_any();
+    let api = Api::<Namespace>::all(client.clone());
+    patch(&api, &tenant.namespace).await.map_err(|error| sort("the namespace", error))?;
+    let quota = Api::<ResourceQuota>::namespaced(client.clone(), &namespace);
+    let limits = Api::<LimitRange>::namespaced(client.clone(), &namespace);
+    let policies = Api::<NetworkPolicy>::namespaced(client.clone(), &namespace);
+    tokio::try_join!(
+        async { patch(&quota, &tenant.quota).await.map_err(|error| sort("the quota", error)) },
+        async { patch(&limits, &tenant.limits).await.map_err(|error| sort("the limits", error)) },
+        async { patch(&policies, &tenant.deny).await.map_err(|error| sort("the network policy", error)) },
+    )?;
+    // A home that is there stays as it is: it belongs to its user.
+    let homes = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
+    if homes.get_opt(&tenant.home.name_any()).await?.is_none() {
+        match homes
+            .create(&PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }, &tenant.home)
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            other => drop(other.map_err(|error| sort("the home", error))?),
+        }
+    }
+    Ok(())
+}
+
+/// The workspace's own walls; the pod comes after them.
+pub(crate) async fn walls(client: &Client, built: &Built) -> Result<(), Failure> {
+    let namespace = built.pod.namespace().unwrap_or_default();
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), &namespace);
+    let policies = Api::<NetworkPolicy>::namespaced(client.clone(), &namespace);
+    tokio::try_join!(
+        async { patch(&accounts, &built.account).await.map_err(|error| sort("the service account", error)) },
+        async { patch(&policies, &built.doors).await.map_err(|error| sort("the network policy", error)) },
+    )?;
+    Ok(())
+}
+
+async fn patch<K>(api: &Api<K>, object: &K) -> Result<K, kube::Error>
+where
+    K: Resource + Serialize + DeserializeOwned + Clone + Debug,
+{
+    api.patch(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await
+}

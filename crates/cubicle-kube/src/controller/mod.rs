@@ -1,0 +1,123 @@
+//! The controller: holds the power, and answers to nobody but the API server.
+
+mod apply;
+mod lease;
+mod open;
+mod reconcile;
+mod status;
+mod templates;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cubicle_core::problem::Problem;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::controller::Controller;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt};
+use std::sync::Arc;
+
+use crate::keys::{GateKey, RouteKey};
+use crate::names::MANAGED_BY;
+use crate::resources::{Template, Workspace};
+use crate::settings::Settings;
+
+/// Who writes fields, in the words of server-side apply.
+pub(crate) const MANAGER: &str = "cubicle-controller";
+/// Between two attempts after an error: doubled each time, up to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What the controller needs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the site has decided.
+    pub settings: Settings,
+    /// The key that opens gates.
+    pub gate_key: GateKey,
+    /// The key of notebooks' tokens.
+    pub route_key: RouteKey,
+    /// Who this replica is: its pod's name.
+    pub identity: String,
+}
+
+/// What every reconciliation can use.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) gate_key: GateKey,
+    pub(crate) route_key: RouteKey,
+    pub(crate) recorder: Recorder,
+    /// Failures in a row, by workspace.
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    /// How long to wait after one more failure of this workspace.
+    fn failed(&self, name: &str) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(name.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        FIRST_WAIT.saturating_mul(2_u32.saturating_pow((*count - 1).min(16))).min(LONGEST_WAIT)
+    }
+
+    fn succeeded(&self, name: &str) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+/// The workspace that a pod belongs to.
+fn owner(pod: &Pod) -> Option<ObjectRef<Workspace>> {
+    let owner = pod.owner_references().iter().find(|owner| owner.kind == Workspace::kind(&()))?;
+    Some(ObjectRef::new(&owner.name))
+}
+
+/// Runs until the lease is lost or a signal comes. Returns the reason; a process that has lost
+/// its lease must end, because another one acts now.
+///
+/// # Errors
+/// When the cluster cannot be reached at the start, or the lease was lost.
+pub async fn run(options: Options) -> Result<(), Problem> {
+    let client = Client::try_default().await.map_err(|error| {
+        Problem::engine(format!("the cluster cannot be reached: {error}"), "run it in a pod, or set KUBECONFIG")
+    })?;
+    let lease = lease::Lease::new(&client, &options.settings.system_namespace, &options.identity);
+    lease.acquire().await?;
+    tracing::info!(identity = options.identity, "this replica leads");
+    let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(options.identity.clone()) };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client: client.clone(),
+        settings: options.settings,
+        gate_key: options.gate_key,
+        route_key: options.route_key,
+        failures: Mutex::default(),
+    });
+    let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let workspaces = Controller::new(Api::<Workspace>::all(client.clone()), watcher::Config::default())
+        // Not `owns`: it would name the cluster-scoped owner together with the pod's namespace, and
+        // the same workspace under two names would be reconciled twice at once.
+        .watches(Api::<Pod>::all(client.clone()), ours, |pod| owner(&pod))
+        .shutdown_on_signal()
+        .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a reconciliation ended early");
+            }
+        });
+    let templates = Controller::new(Api::<Template>::all(client), watcher::Config::default())
+        .shutdown_on_signal()
+        .run(templates::reconcile, templates::after_error, context)
+        .for_each(|_| async {});
+    tokio::select! {
+        ((), ()) = async { tokio::join!(workspaces, templates) } => {
+            lease.release().await;
+            Ok(())
+        }
+        problem = lease.keep() => Err(problem),
+    }
+}

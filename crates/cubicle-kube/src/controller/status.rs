@@ -1,0 +1,107 @@
+//! Writing what is, for `kubectl get workspaces`, for the hub, and for the next reconciliation.
+
+use cubicle_core::workspace::State;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use super::{Context, MANAGER};
+use crate::resources::{Condition, Workspace, WorkspaceStatus};
+
+/// Reasons of conditions and events.
+pub(super) mod reason {
+    pub(crate) const ACCEPTED: &str = "Accepted";
+    pub(crate) const REFUSED: &str = "GuaranteeNotHeld";
+    pub(crate) const BUILT: &str = "Built";
+    pub(crate) const PROVEN: &str = "EveryPromiseHeld";
+    pub(crate) const OPEN: &str = "NotebookAnswers";
+    pub(crate) const STOPPED: &str = "Stopped";
+    pub(crate) const FAILED: &str = "Failed";
+}
+
+/// Sets a condition; its time changes only with its status.
+pub(super) fn set(
+    status: &mut WorkspaceStatus,
+    generation: Option<i64>,
+    name: &str,
+    holds: bool,
+    reason: &str,
+    message: &str,
+) {
+    let value = if holds { "True" } else { "False" };
+    let known = status.conditions.iter().find(|one| one.type_ == name && one.status == value);
+    let last_transition_time = known.map_or_else(|| Time(Timestamp::now()), |one| one.last_transition_time.clone());
+    status.conditions.retain(|one| one.type_ != name);
+    status.conditions.push(Condition {
+        type_: name.to_owned(),
+        status: value.to_owned(),
+        reason: reason.to_owned(),
+        message: message.chars().take(1024).collect(),
+        observed_generation: generation,
+        last_transition_time,
+    });
+    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+}
+
+impl Context {
+    /// Writes the status, unless it is that already.
+    pub(super) async fn write(
+        &self,
+        workspace: &Workspace,
+        mut status: WorkspaceStatus,
+    ) -> Result<Workspace, kube::Error> {
+        status.observed_generation = workspace.metadata.generation;
+        if workspace.status.as_ref() == Some(&status) {
+            return Ok(workspace.clone());
+        }
+        let api = Api::<Workspace>::all(self.client.clone());
+        let patch = json!({
+            "apiVersion": Workspace::api_version(&()),
+            "kind": Workspace::kind(&()),
+            "status": status,
+        });
+        let parameters = PatchParams::apply(MANAGER).force();
+        api.patch_status(&workspace.name_any(), &parameters, &Patch::Apply(&patch)).await
+    }
+
+    /// Ends the launch in this state, with a reason for people, and tells it as an event.
+    pub(super) async fn end(&self, workspace: &Workspace, state: State, why: &str) -> Result<(), kube::Error> {
+        let mut status = workspace.status.clone().unwrap_or_default();
+        let generation = workspace.metadata.generation;
+        status.launch = workspace.spec.launch;
+        status.state = Some(state);
+        status.reason = why.chars().take(2000).collect();
+        status.route = None;
+        status.nonce = None;
+        status.window = Vec::new();
+        let (code, kind) = match state {
+            State::Stopped => (reason::STOPPED, EventType::Normal),
+            State::Refused => (reason::REFUSED, EventType::Warning),
+            _ => (reason::FAILED, EventType::Warning),
+        };
+        if state == State::Refused {
+            set(&mut status, generation, "Proven", false, code, why);
+        }
+        set(&mut status, generation, "Open", false, code, why);
+        self.write(workspace, status).await?;
+        self.tell(workspace, kind, code, why).await;
+        Ok(())
+    }
+
+    /// Tells an event. One that is lost is no reason to stop: the status has it too.
+    pub(super) async fn tell(&self, workspace: &Workspace, type_: EventType, code: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: code.to_owned(),
+            note: Some(note.chars().take(1000).collect()),
+            action: "Launch".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &workspace.object_ref(&())).await {
+            tracing::debug!(%error, "an event was not told");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Names and labels of everything that the controller makes.
+//!
+//! Names are made of opaque identifiers alone, so that no two tenants can collide and nothing a
+//! person types becomes part of a name. A team's name is any text, so its namespace carries 130
+//! bits of its hash.
+
+use cubicle_core::level::Namespace;
+use cubicle_core::name::UserId;
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+
+use crate::resources::Identity;
+
+/// On everything that the controller makes.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "cubicle");
+/// The workspace that an object belongs to.
+pub const WORKSPACE: &str = "cubicle.dev/workspace";
+/// The user that an object belongs to.
+pub const OWNER: &str = "cubicle.dev/owner";
+/// On a tenant's namespace and everything in it: the namespace's own name.
+pub const TENANT: &str = "cubicle.dev/tenant";
+/// What a pod of Cubicle's own is: `hub`, `controller`, `canary`, `reference`, `egress`.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// The well-known label of every namespace (KEP-2161).
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// Keeps a workspace until everything of it is gone.
+pub const FINALIZER: &str = "cubicle.dev/workspace";
+/// The name of the container.
+pub const CONTAINER: &str = "workspace";
+
+/// Crockford's base 32, as the identifiers of `cubicle-core` use it.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Digits of a hash in a name: 5 bits each.
+const DIGITS: usize = 26;
+
+/// The namespace of a tenant.
+pub fn namespace(tenancy: Namespace, identity: &Identity) -> String {
+    match (tenancy, &identity.team) {
+        (Namespace::Shared, _) => "cubicle-shared".to_owned(),
+        (Namespace::PerTeam, Some(team)) => format!("cubicle-t-{}", digits(team)),
+        // Somebody without a team is a team of one.
+        (Namespace::PerTeam | Namespace::PerUser, _) => format!("cubicle-{}", identity.owner.id),
+    }
+}
+
+/// The claim of a user's home: it belongs to the user, not to a workspace.
+pub fn home(owner: &UserId) -> String {
+    format!("home-{owner}")
+}
+
+fn digits(text: &str) -> String {
+    let normal: String = text.nfc().collect();
+    let hash = Sha256::digest(normal.as_bytes());
+    hash.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).take(DIGITS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use cubicle_core::workspace::Owner;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn identity(owner: &str, team: Option<&str>) -> Identity {
+        Identity {
+            id: "w-0123456789ab".parse().expect("valid"),
+            owner: Owner { id: owner.parse().expect("valid"), name: "alice".parse().expect("valid") },
+            template: "jupyterlab".parse().expect("valid"),
+            team: team.map(str::to_owned),
+        }
+    }
+
+    fn is_label(name: &str) -> bool {
+        name.len() <= 63
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && !name.starts_with('-')
+            && !name.ends_with('-')
+    }
+
+    #[test]
+    fn teams_that_look_alike_do_not_meet() {
+        let teams = ["a-b", "a_b", "A-b", "a b", "ab", "", "u-0123456789ab", &"x".repeat(64), &"x".repeat(63), "é"];
+        let names: BTreeSet<String> = teams
+            .iter()
+            .map(|team| namespace(Namespace::PerTeam, &identity("u-0123456789ab", Some(team))))
+            .chain([namespace(Namespace::PerTeam, &identity("u-0123456789ab", None))])
+            .collect();
+        assert_eq!(names.len(), teams.len() + 1);
+        assert!(names.iter().all(|name| is_label(name)), "{names:?}");
+    }
+
+    #[test]
+    fn one_spelling_is_one_team() {
+        let name = |team| namespace(Namespace::PerTeam, &identity("u-0123456789ab", Some(team)));
+        assert_eq!(name("caf\u{e9}"), name("cafe\u{301}"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_users_share_a_namespace(one in "u-[a-z0-9]{12}", two in "u-[a-z0-9]{12}", team in ".{0,70}") {
+            let of = |owner: &str| namespace(Namespace::PerUser, &identity(owner, Some(&team)));
+            prop_assert_eq!(one == two, of(&one) == of(&two));
+            prop_assert!(is_label(&of(&one)));
+            prop_assert!(is_label(&home(&one.parse().expect("valid"))));
+            prop_assert!(is_label(&namespace(Namespace::PerTeam, &identity(&one, Some(&team)))));
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Proving one workspace: reference, gate, reference, verdicts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cubicle_core::attempt::{CgroupReading, Observations, Phase, ProbePlan, Proof};
+use cubicle_core::catalogue;
+use cubicle_core::door::{Demand, Reply};
+use cubicle_core::judge;
+use cubicle_core::level::EngineKind;
+use cubicle_core::plan::Situation;
+use cubicle_core::problem::Problem;
+use cubicle_core::report::GuaranteeReport;
+use ed25519_dalek::SigningKey;
+
+use crate::door::Door;
+
+/// What reference pods call themselves.
+pub const REFERENCE: &str = "reference";
+/// How long one run of all attempts may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The shortest and longest deadline of a dial, in milliseconds, and how much slower than the
+/// control a dial may be.
+const DEADLINE_MS: (u64, u64) = (100, 5000);
+const MARGIN: u64 = 50;
+/// What the first run of the control gets, in milliseconds.
+const FIRST_DEADLINE_MS: u64 = 100;
+
+/// How long the gate may take until it listens.
+const GATE: Duration = Duration::from_secs(10);
+
+/// Where the gate of a workspace is.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate<'a> {
+    /// The pod's address and the notebook's port.
+    pub address: SocketAddr,
+    /// The workspace's uid.
+    pub workspace: &'a str,
+    /// The launch.
+    pub launch: &'a str,
+}
+
+/// Proves through the gate. The verdicts of every guarantee that exists on Kubernetes, and the
+/// door that they came through: only that connection takes the go.
+///
+/// # Errors
+/// When gate or reference do not answer: then nothing is known.
+pub async fn prove(
+    gate: Gate<'_>,
+    reference: SocketAddr,
+    key: &SigningKey,
+    situation: &Situation,
+    phase: Phase,
+    nonce: &str,
+) -> Result<(Vec<GuaranteeReport>, Door), Problem> {
+    let promised = catalogue::promised(situation.level, EngineKind::Kubernetes);
+    let mut plan = catalogue::probe_plan(situation, &[], phase, nonce);
+    plan.dial_deadline_ms = FIRST_DEADLINE_MS;
+    let control_before = ask_reference(reference, key, &plan).await?;
+    plan.dial_deadline_ms = deadline(&control_before);
+    // Dialled only now: a gate does not wait long for callers that say nothing.
+    let mut door = patiently(gate).await?;
+    let tenant = observe(&mut door, key, &plan, "the gate").await?;
+    let control_after = ask_reference(reference, key, &plan).await?;
+    // The kernel's counters are read by nobody here; no promise of this engine rests on them.
+    let unread = CgroupReading::default();
+    let proof = Proof {
+        plan,
+        control_before,
+        tenant,
+        control_after,
+        cgroup_before: unread.clone(),
+        cgroup_after: unread.clone(),
+        cgroup_final: unread.clone(),
+        cgroup_reference: unread,
+    };
+    Ok((judge::judge(situation, &promised, &proof), door))
+}
+
+/// The gate listens a moment after its container has started.
+async fn patiently(gate: Gate<'_>) -> Result<Door, Problem> {
+    let deadline = std::time::Instant::now() + GATE;
+    loop {
+        match Door::open(gate.address, gate.workspace, gate.launch).await {
+            Ok(door) => return Ok(door),
+            Err(error) if std::time::Instant::now() > deadline => {
+                return Err(Problem::engine(format!("the gate: {error}"), "see the pod's log"));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
+}
+
+async fn ask_reference(address: SocketAddr, key: &SigningKey, plan: &ProbePlan) -> Result<Observations, Problem> {
+    let mut door = Door::open(address, REFERENCE, REFERENCE).await.map_err(|error| {
+        Problem::engine(format!("the reference pod: {error}"), "is the reference running on every node?")
+    })?;
+    observe(&mut door, key, plan, "the reference pod").await
+}
+
+async fn observe(door: &mut Door, key: &SigningKey, plan: &ProbePlan, who: &str) -> Result<Observations, Problem> {
+    match door.ask(key, &Demand::Probe(plan.clone()), PATIENCE).await {
+        Ok(Reply::Observations(observations)) => Ok(observations),
+        Ok(other) => Err(Problem::engine(format!("{who} answered with {other:?} instead of observations"), "")),
+        Err(error) => Err(Problem::engine(format!("{who}: {error}"), "see the pod's log")),
+    }
+}
+
+/// A dial counts as stopped only when it had far more time than the control needed.
+fn deadline(control: &Observations) -> u64 {
+    use cubicle_core::attempt::Outcome;
+    let dialled = |id: &str| id.contains("/tcp ") || id.contains("/udp ") || id.contains("/from the start ");
+    let slowest = control
+        .observations
+        .iter()
+        .filter(|one| one.outcome == Outcome::Succeeded && dialled(&one.attempt))
+        .map(|one| one.duration_us)
+        .max()
+        .unwrap_or(0);
+    // Twice what the rule asks for: the control after may be slower than the one before.
+    (slowest * MARGIN * 2).div_ceil(1000).clamp(DEADLINE_MS.0, DEADLINE_MS.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use cubicle_core::attempt::{Observation, Outcome, Role};
+
+    use super::*;
+
+    #[test]
+    fn the_deadline_follows_the_slowest_control() {
+        let control = |duration_us| Observations {
+            nonce: "n".to_owned(),
+            role: Role::Control,
+            observations: vec![Observation {
+                attempt: "network.services/tcp 10.0.0.1:80".to_owned(),
+                outcome: Outcome::Succeeded,
+                detail: String::new(),
+                at: jiff::Timestamp::UNIX_EPOCH,
+                duration_us,
+            }],
+            disturbed: None,
+        };
+        assert_eq!(deadline(&control(300)), 100);
+        assert_eq!(deadline(&control(4000)), 400);
+        assert_eq!(deadline(&control(10_000_000)), 5000);
+    }
+}

@@ -1,0 +1,297 @@
+//! What a site decides: one document, read when the controller starts.
+
+use std::collections::BTreeMap;
+
+use cubicle_core::level::{Image, Level, Namespace};
+use cubicle_core::problem::Problem;
+use cubicle_core::quantity::{Bytes, MilliCpu};
+use cubicle_core::template::Template;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The site's settings. Every name in it is an object of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// With whom a tenant shares a namespace.
+    #[serde(default = "per_user")]
+    pub tenancy: Namespace,
+    /// The version that Pod Security is pinned to, for example `v1.37`.
+    #[serde(default = "pod_security_version")]
+    pub pod_security_version: String,
+    /// The namespace of hub and controller.
+    #[serde(default = "system_namespace")]
+    pub system_namespace: String,
+    /// The namespace of the canaries; a tenant's like any other.
+    #[serde(default = "canary_namespace")]
+    pub canary_namespace: String,
+    /// The namespace of the reference pods, which have no walls.
+    #[serde(default = "reference_namespace")]
+    pub reference_namespace: String,
+    /// The namespace of the egress proxy, the only door of workspaces with an allow-list.
+    #[serde(default = "egress_namespace")]
+    pub egress_namespace: String,
+    /// The pods of the cluster's name server.
+    #[serde(default)]
+    pub name_server: NameServer,
+    /// Images by the name that templates use.
+    #[serde(default)]
+    pub images: BTreeMap<String, SiteImage>,
+    /// Read-only data sets by name: images that hold nothing but files, by digest.
+    #[serde(default)]
+    pub datasets: BTreeMap<String, String>,
+    /// The image that holds the probe, by digest.
+    pub probe_image: String,
+    /// `IfNotPresent`, `Always` or `Never`.
+    #[serde(default)]
+    pub image_pull_policy: PullPolicy,
+    /// The storage class of homes; the cluster's default when absent.
+    #[serde(default)]
+    pub storage_class: Option<String>,
+    /// Addresses beyond the private ones that a walled workspace must not reach: public
+    /// addresses of the API server and of nodes.
+    #[serde(default)]
+    pub denied: Vec<IpNet>,
+    /// How many times over a node's processors may be promised.
+    #[serde(default = "overcommit")]
+    pub cpu_overcommit: u32,
+    /// The kubelet's `podPidsLimit`, as the site has set it on every node; none when unlimited.
+    #[serde(default)]
+    pub pids_limit: Option<u32>,
+    /// What one tenant may have.
+    #[serde(default)]
+    pub quota: Quota,
+    /// Annotations that the site's own machinery may add to a workspace's pod.
+    #[serde(default)]
+    pub allowed_annotations: Vec<String>,
+}
+
+/// The pods of the cluster's name server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NameServer {
+    /// Their namespace.
+    pub namespace: String,
+    /// Their labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// An image that the site offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SiteImage {
+    /// Where nodes have it from: `registry/name@sha256:...`.
+    pub reference: String,
+    /// What a template without a command starts.
+    #[serde(default)]
+    pub command: Vec<String>,
+}
+
+/// When nodes fetch an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// When it is not on the node. A digest names the same bytes everywhere.
+    #[default]
+    IfNotPresent,
+    /// At every start, so that the registry checks who may have it.
+    Always,
+    /// Never: images are imported into the nodes.
+    Never,
+}
+
+/// What one tenant may have, all workspaces together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Quota {
+    /// Pods.
+    pub pods: u32,
+    /// Processor time.
+    pub cpu: MilliCpu,
+    /// Memory.
+    pub memory: Bytes,
+    /// Volumes.
+    pub volumes: u32,
+    /// Space of all volumes.
+    pub storage: Bytes,
+    /// Space on nodes' disks.
+    pub ephemeral_storage: Bytes,
+}
+
+impl Default for NameServer {
+    fn default() -> Self {
+        Self {
+            namespace: "kube-system".to_owned(),
+            labels: BTreeMap::from([("k8s-app".to_owned(), "kube-dns".to_owned())]),
+        }
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            pods: 4,
+            cpu: MilliCpu(8000),
+            memory: Bytes(16 << 30),
+            volumes: 4,
+            storage: Bytes(64 << 30),
+            ephemeral_storage: Bytes(8 << 30),
+        }
+    }
+}
+
+fn per_user() -> Namespace {
+    Namespace::PerUser
+}
+
+fn pod_security_version() -> String {
+    "v1.37".to_owned()
+}
+
+fn system_namespace() -> String {
+    "cubicle-system".to_owned()
+}
+
+fn canary_namespace() -> String {
+    "cubicle-canary".to_owned()
+}
+
+fn reference_namespace() -> String {
+    "cubicle-reference".to_owned()
+}
+
+fn egress_namespace() -> String {
+    "cubicle-egress".to_owned()
+}
+
+fn overcommit() -> u32 {
+    4
+}
+
+/// Whether a reference names its content.
+pub fn is_pinned(reference: &str) -> bool {
+    reference.split_once("@sha256:").is_some_and(|(name, hash)| {
+        !name.is_empty()
+            && hash.len() == 64
+            && hash.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    })
+}
+
+impl Settings {
+    /// Reads and checks the document.
+    ///
+    /// # Errors
+    /// Names the field, the rule and the remedy.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let settings: Self = serde_norway::from_str(text)
+            .map_err(|error| Problem::bad_input(format!("the settings: {error}"), "see docs/kubernetes.md"))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        let pinned = |field: &str, reference: &str| {
+            if is_pinned(reference) {
+                return Ok(());
+            }
+            Err(Problem::bad_input(
+                format!("the settings: {field} \"{}\" has no digest", reference.escape_default()),
+                "write NAME@sha256:DIGEST; `cubicle image export` prints it",
+            ))
+        };
+        pinned("probeImage", &self.probe_image)?;
+        for (name, image) in &self.images {
+            pinned(&format!("images.{name}"), &image.reference)?;
+        }
+        for (name, reference) in &self.datasets {
+            pinned(&format!("datasets.{name}"), reference)?;
+        }
+        if self.cpu_overcommit == 0 {
+            return Err(Problem::bad_input("the settings: cpuOvercommit is 0", "1 promises every processor once"));
+        }
+        Ok(())
+    }
+
+    /// The image and command of a template, as the level asks for them.
+    ///
+    /// # Errors
+    /// When the site does not know the image, or it is not pinned though the level says so.
+    pub fn image(&self, template: &Template) -> Result<SiteImage, Problem> {
+        let spec = &template.spec;
+        let refuse = |why: &str, remedy: &str| {
+            Problem::bad_input(
+                format!(
+                    "template \"{}\": spec.image \"{}\" {why}",
+                    template.metadata.name,
+                    spec.image.escape_default()
+                ),
+                remedy,
+            )
+        };
+        let image = match self.images.get(&spec.image) {
+            Some(known) => known.clone(),
+            None if is_pinned(&spec.image) => SiteImage { reference: spec.image.clone(), command: Vec::new() },
+            None if spec.level.choices().image == Image::Any && spec.image.contains('/') => {
+                SiteImage { reference: spec.image.clone(), command: Vec::new() }
+            }
+            None => {
+                return Err(refuse(
+                    "is neither an image of this site nor NAME@sha256:DIGEST",
+                    "name one of the settings' images, or pin it by digest",
+                ));
+            }
+        };
+        let command = if spec.command.is_empty() { image.command } else { spec.command.clone() };
+        if command.is_empty() {
+            return Err(refuse("comes without a command", "give spec.command, or a command in the settings' images"));
+        }
+        Ok(SiteImage { reference: image.reference, command })
+    }
+
+    /// Refuses what this cluster cannot give.
+    ///
+    /// # Errors
+    /// Names the field, the rule and the remedy.
+    pub fn can_provide(&self, template: &Template) -> Result<(), Problem> {
+        let name = &template.metadata.name;
+        let spec = &template.spec;
+        if matches!(spec.level, Level::Sandboxed | Level::Dedicated) {
+            return Err(Problem::bad_input(
+                format!(
+                    "template \"{name}\": level {} needs a runtime class or node pool that the settings do not have",
+                    spec.level
+                ),
+                "choose basic, standard or strict",
+            ));
+        }
+        if self.tenancy < spec.level.choices().namespace {
+            return Err(Problem::bad_input(
+                format!(
+                    "template \"{name}\": level {} promises a namespace per user, and this site shares them",
+                    spec.level
+                ),
+                "choose level basic, or set tenancy: per-user",
+            ));
+        }
+        let within = |field: &str, asked: u64, most: u64| {
+            if asked <= most {
+                return Ok(());
+            }
+            Err(Problem::bad_input(
+                format!("template \"{name}\": {field} is more than a tenant's quota"),
+                "ask for less, or raise the settings' quota",
+            ))
+        };
+        within("spec.resources.cpu", spec.resources.cpu.0, self.quota.cpu.0)?;
+        within("spec.resources.memory", spec.resources.memory.0, self.quota.memory.0)?;
+        within("spec.home.size", spec.home.size.0, self.quota.storage.0)?;
+        for dataset in &spec.datasets {
+            if !self.datasets.contains_key(&dataset.name) {
+                return Err(Problem::not_found(
+                    format!("template \"{name}\": there is no data set \"{}\"", dataset.name.escape_default()),
+                    "add it to the settings' datasets",
+                ));
+            }
+        }
+        self.image(template).map(|_| ())
+    }
+}

@@ -1,0 +1,3 @@
+module cubicle.dev/tests/cluster/dial
+
+go 1.26.0
