@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import certificates
-from control_plane import kubectl, start_program
+from control_plane import apply, start_program
 from layout import (
     API,
     NODE_ADDRESS,
@@ -33,7 +33,7 @@ def prepare(cluster: Cluster, enforcer: str) -> None:
     if enforcer == "cilium":
         if not Path(LLVM, "clang").exists():
             raise Problem(f"{LLVM}/clang is missing; install the Debian packages clang-19 and llvm-19")
-        kubectl(cluster, "create", "-f", f"{BY_NAME['cilium'].built()}/crds", "--recursive")
+        apply(cluster, "-f", f"{BY_NAME['cilium'].built()}/crds", "--recursive")
 
 
 def start(cluster: Cluster, enforcer: str, mode: str, delay: int) -> None:
