@@ -43,7 +43,8 @@ def look(*names: str) -> set[str]:
     for path in USUAL:
         if os.path.exists(path):
             found.add(f"folder {path} {sorted(os.listdir(path)) if os.path.isdir(path) else ''}")
-    found |= {f"cluster {name}" for name in names if (BASE / name).exists()}
+    kept = [BASE / end for name in names for end in (name, f"{name}.lock")]
+    found |= {f"cluster {path}" for path in kept if path.exists()}
     found |= {f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines()}
     found |= {f"link {line.split()[0]}" for line in _said("ip", "-brief", "link")}
     found |= {f"route {line}" for line in _said("ip", "route", "show", "table", "all")}

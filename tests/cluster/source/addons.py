@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import certificates
+import control_plane
 from control_plane import kubectl, start_program
 from layout import DNS_IMAGE, DNS_SERVICE, NODES, OUTSIDE_NAMES, TOOLS_IMAGE, Cluster
 from parts import program
@@ -19,7 +20,7 @@ def apply(cluster: Cluster) -> None:
     text = "\n---\n".join((MANIFESTS / name).read_text() for name in ("dns.yaml", "storage.yaml"))
     for word, value in (("OUTSIDE_NAMES", names), ("DNS_IMAGE", DNS_IMAGE), ("DNS_SERVICE", DNS_SERVICE)):
         text = text.replace(word, value)
-    kubectl(cluster, "apply", "-f", "-", text=text)
+    control_plane.apply(cluster, "-f", "-", text=text)
 
 
 def _answer(name: str, address: str) -> str:
@@ -82,7 +83,7 @@ def fake_nodes(cluster: Cluster, count: int) -> None:
         ]
         start_program(cluster, "node-1", "kwok", command)
     items = [_fake_node(f"fake-{number}") for number in range(count)]
-    kubectl(cluster, "apply", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    control_plane.apply(cluster, "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     kubectl(cluster, "wait", "--for=condition=Ready", "node", "-l", "type=kwok", "--timeout=120s")
 
 

@@ -121,3 +121,17 @@ def kubectl(cluster: Cluster, *words: str, text: str | None = None) -> str:
     """Runs kubectl as admin in the cluster's network namespace."""
     command = [program("kubernetes", "kubectl"), f"--kubeconfig={cluster.kubeconfig}", *words]
     return run_in(cluster.holder("node-1"), *command, kinds=("net",), text=text)
+
+
+def apply(cluster: Cluster, *words: str, text: str | None = None, seconds: float = 90.0) -> None:
+    """Applies objects, again while the API server is too busy to answer in time."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            # Validation would fetch the whole OpenAPI document first.
+            kubectl(cluster, "apply", "--server-side", "--force-conflicts", "--validate=false", *words, text=text)
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise Problem(f"objects cannot be applied: {error}") from error
+            time.sleep(0.5)

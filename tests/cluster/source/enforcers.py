@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import certificates
-from control_plane import kubectl, start_program
+from control_plane import apply, start_program
 from layout import (
     API,
     NODE_ADDRESS,
@@ -33,7 +33,7 @@ def prepare(cluster: Cluster, enforcer: str) -> None:
     if enforcer == "cilium":
         if not Path(LLVM, "clang").exists():
             raise Problem(f"{LLVM}/clang is missing; install the Debian packages clang-19 and llvm-19")
-        kubectl(cluster, "create", "-f", f"{BY_NAME['cilium'].built()}/crds", "--recursive")
+        apply(cluster, "-f", f"{BY_NAME['cilium'].built()}/crds", "--recursive")
 
 
 def start(cluster: Cluster, enforcer: str, mode: str, delay: int) -> None:
@@ -101,14 +101,14 @@ def _second_hierarchy() -> str:
 
 
 def cilium_ready(cluster: Cluster, node: str) -> bool:
-    """Whether the agent says that it is healthy (its API on the Unix socket)."""
+    """Whether the agent says that it is well (its API on the Unix socket; the status is in the body)."""
     socket = "/run/cilium/cilium.sock"
     code = (
-        "import http.client,socket,sys\n"
+        "import http.client,json,socket,sys\n"
         "s=socket.socket(socket.AF_UNIX);s.settimeout(5)\n"
         f"s.connect('{socket}');c=http.client.HTTPConnection('localhost');c.sock=s\n"
-        "c.request('GET','/v1/healthz?brief=true',headers={'brief':'true'})\n"
-        "a=c.getresponse();a.read();sys.exit(0 if a.status==200 else 1)\n"
+        "c.request('GET','/v1/healthz',headers={'brief':'true'})\n"
+        "sys.exit(json.loads(c.getresponse().read())['cilium']['state']!='Ok')\n"
     )
     try:
         run_in(cluster.holder(node), sys.executable, "-c", code)

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,11 +111,27 @@ class Cluster:
 
     @contextmanager
     def locked(self):
-        """One command at a time changes a cluster."""
-        make_base()
-        with open(BASE / f"{self.name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        """One command at a time changes a cluster. The lock's file goes with the cluster."""
+        path = BASE / f"{self.name}.lock"
+        while True:
+            make_base()
+            try:
+                lock = open(path, "w")
+            except FileNotFoundError:
+                continue  # the folder was empty and has just been removed
+            with lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not path.exists() or path.stat().st_ino != os.fstat(lock.fileno()).st_ino:
+                    # Removed while we waited; whoever opens it now gets another one.
+                    continue
+                try:
+                    yield
+                finally:
+                    if not self.folder.exists():
+                        path.unlink()
+            break
+        with suppress(OSError):
+            BASE.rmdir()
 
 
 def make_base() -> None:

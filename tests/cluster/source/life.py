@@ -83,7 +83,7 @@ def _start(cluster: Cluster, options: dict, say) -> None:
         loading.result()
     step("images imported")
     objects = {"apiVersion": "v1", "kind": "List", "items": [nodes.node_object(each) for each in NODES]}
-    control_plane.kubectl(cluster, "create", "-f", "-", text=json.dumps(objects))
+    control_plane.apply(cluster, "-f", "-", text=json.dumps(objects))
     for each in NODES:
         nodes.start_kubelet(cluster, each, options["pids_limit"])
         nodes.start_proxy(cluster, each)

@@ -170,6 +170,8 @@ def _environment(part: Part) -> dict[str, str]:
     return os.environ | {
         "GOCACHE": str(building / "go-build"),
         "GOMODCACHE": str(building / "modules"),
+        # A build that is killed leaves its temporary files where they are removed in the end.
+        "GOTMPDIR": str(building),
         "GOFLAGS": "-mod=readonly -buildvcs=false -modcacherw",
         "GOWORK": "off",
         "CGO_ENABLED": "1" if part.cgo else "0",
