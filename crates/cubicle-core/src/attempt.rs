@@ -68,6 +68,26 @@ fn default_dial_deadline() -> u64 {
 /// The shortest deadline of a dial, in milliseconds.
 pub const DIAL_DEADLINE_MS: u64 = 100;
 
+/// The longest, in milliseconds.
+const LONGEST_DIAL_DEADLINE_MS: u64 = 5000;
+
+/// How many times longer than the control a dial must have had before its silence counts.
+pub const DIAL_MARGIN: u64 = 50;
+
+/// The deadline of the tenant's dials, in milliseconds, after what the control needed for the same.
+pub fn dial_deadline_ms(control: &Observations) -> u64 {
+    let dialled = |id: &str| id.contains("/tcp ") || id.contains("/udp ") || id.contains("/from the start ");
+    let slowest = control
+        .observations
+        .iter()
+        .filter(|one| one.outcome == Outcome::Succeeded && dialled(&one.attempt))
+        .map(|one| one.duration_us)
+        .max()
+        .unwrap_or(0);
+    // Twice what the rule asks for: the control after may be slower than the one before.
+    (slowest.saturating_mul(DIAL_MARGIN * 2)).div_ceil(1000).clamp(DIAL_DEADLINE_MS, LONGEST_DIAL_DEADLINE_MS)
+}
+
 /// One thing to try.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -210,4 +230,28 @@ pub struct Proof {
     pub cgroup_final: CgroupReading,
     /// The root cgroup: what an unlimited one looks like to the same reader.
     pub cgroup_reference: CgroupReading,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deadline_follows_the_slowest_control() {
+        let control = |duration_us| Observations {
+            nonce: "n".to_owned(),
+            role: Role::Control,
+            observations: vec![Observation {
+                attempt: "network.services/tcp 10.0.0.1:80".to_owned(),
+                outcome: Outcome::Succeeded,
+                detail: String::new(),
+                at: Timestamp::UNIX_EPOCH,
+                duration_us,
+            }],
+            disturbed: None,
+        };
+        assert_eq!(dial_deadline_ms(&control(300)), 100);
+        assert_eq!(dial_deadline_ms(&control(4000)), 400);
+        assert_eq!(dial_deadline_ms(&control(10_000_000)), 5000);
+    }
 }

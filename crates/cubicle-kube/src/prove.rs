@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cubicle_core::attempt::{CgroupReading, Observations, Phase, ProbePlan, Proof};
+use cubicle_core::attempt::{CgroupReading, Observations, Phase, ProbePlan, Proof, dial_deadline_ms};
 use cubicle_core::catalogue;
 use cubicle_core::door::{Demand, Reply};
 use cubicle_core::judge;
@@ -19,10 +19,6 @@ use crate::door::Door;
 pub const REFERENCE: &str = "reference";
 /// How long one run of all attempts may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The shortest and longest deadline of a dial, in milliseconds, and how much slower than the
-/// control a dial may be.
-const DEADLINE_MS: (u64, u64) = (100, 5000);
-const MARGIN: u64 = 50;
 /// What the first run of the control gets, in milliseconds.
 const FIRST_DEADLINE_MS: u64 = 100;
 
@@ -57,7 +53,7 @@ pub async fn prove(
     let mut plan = catalogue::probe_plan(situation, &[], phase, nonce);
     plan.dial_deadline_ms = FIRST_DEADLINE_MS;
     let control_before = ask_reference(reference, key, &plan).await?;
-    plan.dial_deadline_ms = deadline(&control_before);
+    plan.dial_deadline_ms = dial_deadline_ms(&control_before);
     // Dialled only now: a gate does not wait long for callers that say nothing.
     let mut door = patiently(gate).await?;
     let tenant = observe(&mut door, key, &plan, "the gate").await?;
@@ -103,46 +99,5 @@ async fn observe(door: &mut Door, key: &SigningKey, plan: &ProbePlan, who: &str)
         Ok(Reply::Observations(observations)) => Ok(observations),
         Ok(other) => Err(Problem::engine(format!("{who} answered with {other:?} instead of observations"), "")),
         Err(error) => Err(Problem::engine(format!("{who}: {error}"), "see the pod's log")),
-    }
-}
-
-/// A dial counts as stopped only when it had far more time than the control needed.
-fn deadline(control: &Observations) -> u64 {
-    use cubicle_core::attempt::Outcome;
-    let dialled = |id: &str| id.contains("/tcp ") || id.contains("/udp ") || id.contains("/from the start ");
-    let slowest = control
-        .observations
-        .iter()
-        .filter(|one| one.outcome == Outcome::Succeeded && dialled(&one.attempt))
-        .map(|one| one.duration_us)
-        .max()
-        .unwrap_or(0);
-    // Twice what the rule asks for: the control after may be slower than the one before.
-    (slowest * MARGIN * 2).div_ceil(1000).clamp(DEADLINE_MS.0, DEADLINE_MS.1)
-}
-
-#[cfg(test)]
-mod tests {
-    use cubicle_core::attempt::{Observation, Outcome, Role};
-
-    use super::*;
-
-    #[test]
-    fn the_deadline_follows_the_slowest_control() {
-        let control = |duration_us| Observations {
-            nonce: "n".to_owned(),
-            role: Role::Control,
-            observations: vec![Observation {
-                attempt: "network.services/tcp 10.0.0.1:80".to_owned(),
-                outcome: Outcome::Succeeded,
-                detail: String::new(),
-                at: jiff::Timestamp::UNIX_EPOCH,
-                duration_us,
-            }],
-            disturbed: None,
-        };
-        assert_eq!(deadline(&control(300)), 100);
-        assert_eq!(deadline(&control(4000)), 400);
-        assert_eq!(deadline(&control(10_000_000)), 5000);
     }
 }

@@ -1,13 +1,10 @@
 //! One attempt against its control.
 
 use super::{Finding, observed, printable};
-use crate::attempt::{Action, Attempt, Observation, Outcome, Phase, Proof};
+use crate::attempt::{Action, Attempt, DIAL_MARGIN, Observation, Outcome, Phase, Proof};
 use crate::guarantee::Guarantee;
 use crate::plan::Situation;
 use crate::report::{Evidence, Verdict};
-
-/// How much faster than the deadline a control must be for a time-out to count.
-const MARGIN: u64 = 50;
 
 pub(super) fn finding(guarantee: &Guarantee, attempt: &Attempt, situation: &Situation, proof: &Proof) -> Finding {
     let label = attempt.id.split_once('/').map_or(attempt.id.as_str(), |(_, label)| label);
@@ -83,7 +80,7 @@ fn too_slow(
         matches!(attempt.action, Action::TcpConnect { .. } | Action::TcpWindow { .. } | Action::UdpExchange { .. });
     let deadline = proof.plan.dial_deadline_ms.saturating_mul(1000);
     let slowest = before.duration_us.max(after.duration_us);
-    (dialled && tenant.duration_us >= deadline && slowest.saturating_mul(MARGIN) > deadline)
+    (dialled && tenant.duration_us >= deadline && slowest.saturating_mul(DIAL_MARGIN) > deadline)
         .then(|| format!("no answer within {deadline} us, and the control took {slowest} us itself"))
 }
 

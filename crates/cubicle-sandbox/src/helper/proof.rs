@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{
     Action, CgroupReading, GATE_CPU_LIMIT, GATE_CPU_PERIOD_US, GATE_MEMORY_LIMIT, GateMessage, Go, Observations,
-    ProbePlan, Proof, Role, gate_pids_limit,
+    ProbePlan, Proof, Role, dial_deadline_ms, gate_pids_limit,
 };
 use cubicle_core::problem::Problem;
 
@@ -96,8 +96,9 @@ impl Sandbox {
             ..small
         };
         let group = |error: io::Error| engine("the control group", &error);
-        let [quick, spinning, waiting] = plan.gate_parts();
         let control_before = self.prepared(&plan).unwrap_or_else(|| self.control(&plan));
+        let plan = ProbePlan { dial_deadline_ms: dial_deadline_ms(&control_before), ..plan };
+        let [quick, spinning, waiting] = plan.gate_parts();
         self.cgroup.set(small_and_slow).map_err(group)?;
         let cgroup_before = self.cgroup.read().map_err(group)?;
         self.cgroup.set(small).map_err(group)?;
@@ -211,9 +212,10 @@ impl Sandbox {
         if self.state().stage != Stage::Started {
             return Err(Problem::conflict(format!("{} is not running", self.spec.id), "start it first"));
         }
-        let text = serde_json::to_string(&plan).map_err(|error| engine("the plan", &error))?;
         let group = |error: io::Error| engine("the control group", &error);
         let control_before = self.control(&plan);
+        let plan = ProbePlan { dial_deadline_ms: dial_deadline_ms(&control_before), ..plan };
+        let text = serde_json::to_string(&plan).map_err(|error| engine("the plan", &error))?;
         let cgroup_before = self.cgroup.read().map_err(group)?;
         let tenant = fitting(&plan, Role::Tenant, self.later(&text));
         let cgroup_after = self.cgroup.read().map_err(group)?;
