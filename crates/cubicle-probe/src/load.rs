@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cubicle_core::attempt::Outcome;
+use cubicle_core::attempt::{GATE_CPU_PERIOD_US, Outcome};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::answer::{Answer, Context, name};
@@ -134,17 +134,19 @@ fn clone_sleepers(limit: u32) -> Answer {
 /// already running, and the one that is not over.
 const PERIODS: u64 = 2;
 /// The scheduler's usual period, in microseconds (cpu.cfs_period_us). The gate's own is shorter, but a
-/// thread is only stopped at the next tick of its processor, and pays that back later.
+/// thread is only stopped at the next tick of its processor, and pays that back later. Nothing stops the
+/// control, so that for it the gate's period is enough.
 const PERIOD_US: u64 = 100_000;
 
 /// Whether this much processor time in this much time is more than a limit allows; the limit is
 /// in thousandths of one CPU, the times in microseconds.
-fn breaks_out(used: u64, wall: u64, limit: u64) -> bool {
-    used > limit.saturating_mul(wall.saturating_add(PERIODS * PERIOD_US)) / 1000
+fn breaks_out(used: u64, wall: u64, limit: u64, period: u64) -> bool {
+    used > limit.saturating_mul(wall.saturating_add(PERIODS * period)) / 1000
 }
 
 /// Spins until more processor time was used than the limit allows, or the time is over.
 pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
+    let period = if context.is_control() { GATE_CPU_PERIOD_US } else { PERIOD_US };
     let length = if context.is_control() { CONTROL_SPIN } else { Duration::from_millis(milliseconds.min(5000)) };
     let ran = child::run(PATIENCE, |teller| {
         let began = Instant::now();
@@ -160,7 +162,7 @@ pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
         let (used, wall, out) = loop {
             std::thread::sleep(Duration::from_millis(2));
             let (used, wall) = (processor_time(), micros(began.elapsed()));
-            let out = breaks_out(used, wall, limit);
+            let out = breaks_out(used, wall, limit, period);
             if out || began.elapsed() >= length {
                 break (used, wall, out);
             }
@@ -196,9 +198,9 @@ mod tests {
     #[test]
     fn a_limit_is_broken_only_beyond_the_periods_at_both_ends() {
         // 20 % for 230 ms and two periods are 86 ms.
-        assert!(!breaks_out(80_000, 230_000, 200));
-        assert!(breaks_out(86_001, 230_000, 200));
-        assert!(!breaks_out(0, 0, 0));
-        assert!(breaks_out(1, 0, 0));
+        assert!(!breaks_out(80_000, 230_000, 200, PERIOD_US));
+        assert!(breaks_out(86_001, 230_000, 200, PERIOD_US));
+        assert!(!breaks_out(0, 0, 0, PERIOD_US));
+        assert!(breaks_out(1, 0, 0, PERIOD_US));
     }
 }
