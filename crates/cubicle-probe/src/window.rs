@@ -84,8 +84,8 @@ impl Window {
             outcome: answer.outcome,
             detail: answer.detail,
             at: self.opened,
-            // The window's length is not a dial that ran into its deadline.
-            duration_us: if answer.outcome == Outcome::Denied && fate.last.is_some() { 0 } else { micros(LENGTH) },
+            duration_us: micros(LENGTH),
+            silent: answer.outcome == Outcome::Denied && fate.last.is_none(),
         })
     }
 }
