@@ -16,7 +16,7 @@ const STACK: usize = 2 * PAGE;
 /// How long the control may take on a busy machine.
 const CONTROL_SPIN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Threads that spin for the control: several, so that a busy machine's fair share is still above
+/// Processes that spin for the control: several, so that a busy machine's fair share is still above
 /// the limit. The tenant needs fewer to run into it, and the kernel counts that.
 const SPINNERS: usize = 8;
 const TENANT_SPINNERS: usize = 4;
@@ -119,9 +119,7 @@ fn clone_sleepers(limit: u32) -> Answer {
     for child in &children {
         let _ = rustix::process::kill_process(*child, Signal::KILL);
     }
-    for child in children {
-        while matches!(rustix::process::waitpid(Some(child), WaitOptions::empty()), Err(rustix::io::Errno::INTR)) {}
-    }
+    bury(&children);
     // SAFETY: every child that had a stack in it is gone.
     let _ = unsafe { munmap(stacks.cast(), length) };
     match stopped {
@@ -148,32 +146,28 @@ fn breaks_out(used: u64, wall: u64, limit: u64, period: u64) -> bool {
 pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
     let period = if context.is_control() { GATE_CPU_PERIOD_US } else { PERIOD_US };
     let length = if context.is_control() { CONTROL_SPIN } else { Duration::from_millis(milliseconds.min(5000)) };
+    let count = if context.is_control() { SPINNERS } else { TENANT_SPINNERS };
     let ran = child::run(PATIENCE, |teller| {
         let began = Instant::now();
-        let mut started = 0;
-        for _ in 0..if context.is_control() { SPINNERS } else { TENANT_SPINNERS } {
-            let spun = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {
-                loop {
-                    std::hint::spin_loop();
-                }
-            });
-            started += usize::from(spun.is_ok());
-        }
+        let spinners: Vec<Pid> = (0..count).filter_map(|_| start_spinner()).collect();
         let (used, wall, out) = loop {
             std::thread::sleep(Duration::from_millis(2));
-            let (used, wall) = (processor_time(), micros(began.elapsed()));
+            let used = spinners.iter().map(|spinner| processor_time(*spinner)).sum();
+            let wall = micros(began.elapsed());
             let out = breaks_out(used, wall, limit, period);
             if out || began.elapsed() >= length {
                 break (used, wall, out);
             }
         };
-        let answer = match () {
-            () if started == 0 => Answer::failed("no thread to spin with"),
+        for spinner in &spinners {
+            let _ = rustix::process::kill_process(*spinner, Signal::KILL);
+        }
+        bury(&spinners);
+        teller.tell(&child::word(&match () {
+            () if spinners.is_empty() => Answer::failed("no process to spin with"),
             () if out => Answer::succeeded(format!("{used} us of processor time in {wall} us")),
             () => Answer::denied(format!("only {used} us of processor time in {wall} us")),
-        };
-        teller.tell(&child::word(&answer));
-        // The spinning threads end with the child.
+        }));
     });
     match answer_of(ran) {
         (Some(Answer { outcome: Outcome::Denied, detail }), _) if context.is_control() => {
@@ -185,10 +179,41 @@ pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
     }
 }
 
-/// Processor time of this process and its threads, in microseconds.
-fn processor_time() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1000
+/// Starts a process that spins until it is killed, or until the one that started it ends. Not a thread:
+/// this runs in a child that was forked while other threads ran, and what they held then, such as the
+/// standard library's lock on its table of threads, nobody gives back here.
+fn start_spinner() -> Option<Pid> {
+    // SAFETY: the child calls the kernel once and then only spins.
+    match unsafe { libc::fork() } {
+        0 => {
+            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            loop {
+                std::hint::spin_loop();
+            }
+        }
+        pid => Pid::from_raw(pid).filter(|_| pid > 0),
+    }
+}
+
+fn bury(children: &[Pid]) {
+    for child in children {
+        while matches!(rustix::process::waitpid(Some(*child), WaitOptions::empty()), Err(rustix::io::Errno::INTR)) {}
+    }
+}
+
+/// Processor time of a process, in microseconds; zero for one that is gone.
+fn processor_time(process: Pid) -> u64 {
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both write what they are given, and it lives longer than the calls.
+    let known = unsafe {
+        libc::clock_getcpuclockid(process.as_raw_nonzero().get(), &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    if !known {
+        return 0;
+    }
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
 }
 
 #[cfg(test)]
