@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{GATE_CPU_PERIOD_US, Outcome};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::answer::{Answer, Context, name};
@@ -83,48 +84,79 @@ extern "C" fn sleep(_: *mut libc::c_void) -> libc::c_int {
     }
 }
 
-fn clone_sleepers(limit: u32) -> Answer {
-    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-    let wanted = limit.saturating_add(1) as usize;
-    let length = wanted * STACK;
-    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    // SAFETY: a new private mapping that nothing else knows.
-    let stacks =
-        match unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) } {
-            Ok(stacks) => stacks.cast::<u8>(),
-            Err(errno) => return Answer::failed(format!("no stacks: {}", name(errno))),
-        };
-    let mut children = Vec::with_capacity(wanted);
-    let mut stopped = None;
-    for number in 1..=wanted {
-        // SAFETY: each child has a stack of its own inside the mapping, which lives until all
-        // of them are gone; sharing memory makes a child cheap, and it only sleeps.
-        let pid = unsafe {
-            libc::clone(
-                sleep,
-                stacks.add(number * STACK).cast(),
-                libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD,
-                std::ptr::null_mut(),
-            )
-        };
-        match Pid::from_raw(pid) {
-            Some(child) if pid > 0 => children.push(child),
-            _ => {
-                stopped = rustix::io::Errno::from_io_error(&std::io::Error::last_os_error());
-                break;
+extern "C" fn spin_on(_: *mut libc::c_void) -> libc::c_int {
+    // Straight to the kernel: the child shares its parent's memory and touches none of it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Children that share memory with this process and do one simple thing until they are killed. Cheap, and
+/// they take no lock: this runs in a child that was forked while other threads ran, and what those held
+/// then, such as the standard library's lock on its table of threads, nobody gives back here.
+struct Clones {
+    children: Vec<Pid>,
+    stacks: *mut u8,
+    length: usize,
+    /// Why there are fewer than were wanted.
+    stopped: Option<Errno>,
+}
+
+impl Clones {
+    fn start(wanted: usize, body: extern "C" fn(*mut libc::c_void) -> libc::c_int) -> Result<Self, Errno> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        let length = wanted * STACK;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new private mapping that nothing else knows.
+        let stacks =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) }?.cast();
+        let mut clones = Self { children: Vec::with_capacity(wanted), stacks, length, stopped: None };
+        for number in 1..=wanted {
+            // SAFETY: each child has a stack of its own inside the mapping, which lives until all
+            // of them are gone; the body takes no argument and never returns.
+            let pid = unsafe {
+                libc::clone(
+                    body,
+                    clones.stacks.add(number * STACK).cast(),
+                    libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD,
+                    std::ptr::null_mut(),
+                )
+            };
+            match Pid::from_raw(pid) {
+                Some(child) if pid > 0 => clones.children.push(child),
+                _ => {
+                    clones.stopped = Errno::from_io_error(&std::io::Error::last_os_error());
+                    break;
+                }
             }
         }
+        Ok(clones)
     }
-    let made = children.len();
-    for child in &children {
-        let _ = rustix::process::kill_process(*child, Signal::KILL);
+}
+
+impl Drop for Clones {
+    fn drop(&mut self) {
+        for child in &self.children {
+            let _ = rustix::process::kill_process(*child, Signal::KILL);
+        }
+        for child in &self.children {
+            while matches!(rustix::process::waitpid(Some(*child), WaitOptions::empty()), Err(Errno::INTR)) {}
+        }
+        // SAFETY: every child that had a stack in it is gone.
+        let _ = unsafe { rustix::mm::munmap(self.stacks.cast(), self.length) };
     }
-    bury(&children);
-    // SAFETY: every child that had a stack in it is gone.
-    let _ = unsafe { munmap(stacks.cast(), length) };
-    match stopped {
-        None => Answer::succeeded(format!("{made} processes at once")),
-        Some(errno) => Answer::denied(format!("{} after {made} processes", name(errno))),
+}
+
+fn clone_sleepers(limit: u32) -> Answer {
+    match Clones::start(limit.saturating_add(1) as usize, sleep) {
+        Err(errno) => Answer::failed(format!("no stacks: {}", name(errno))),
+        Ok(Clones { ref children, stopped: None, .. }) => {
+            Answer::succeeded(format!("{} processes at once", children.len()))
+        }
+        Ok(Clones { ref children, stopped: Some(errno), .. }) => {
+            Answer::denied(format!("{} after {} processes", name(errno), children.len()))
+        }
     }
 }
 
@@ -148,25 +180,9 @@ pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
     let length = if context.is_control() { CONTROL_SPIN } else { Duration::from_millis(milliseconds.min(5000)) };
     let count = if context.is_control() { SPINNERS } else { TENANT_SPINNERS };
     let ran = child::run(PATIENCE, |teller| {
-        let began = Instant::now();
-        let spinners: Vec<Pid> = (0..count).filter_map(|_| start_spinner()).collect();
-        let (used, wall, out) = loop {
-            std::thread::sleep(Duration::from_millis(2));
-            let used = spinners.iter().map(|spinner| processor_time(*spinner)).sum();
-            let wall = micros(began.elapsed());
-            let out = breaks_out(used, wall, limit, period);
-            if out || began.elapsed() >= length {
-                break (used, wall, out);
-            }
-        };
-        for spinner in &spinners {
-            let _ = rustix::process::kill_process(*spinner, Signal::KILL);
-        }
-        bury(&spinners);
-        teller.tell(&child::word(&match () {
-            () if spinners.is_empty() => Answer::failed("no process to spin with"),
-            () if out => Answer::succeeded(format!("{used} us of processor time in {wall} us")),
-            () => Answer::denied(format!("only {used} us of processor time in {wall} us")),
+        teller.tell(&child::word(&match Clones::start(count, spin_on) {
+            Ok(spinners) if !spinners.children.is_empty() => spun(&spinners, length, limit, period),
+            _ => Answer::failed("no process to spin with"),
         }));
     });
     match answer_of(ran) {
@@ -179,25 +195,19 @@ pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
     }
 }
 
-/// Starts a process that spins until it is killed, or until the one that started it ends. Not a thread:
-/// this runs in a child that was forked while other threads ran, and what they held then, such as the
-/// standard library's lock on its table of threads, nobody gives back here.
-fn start_spinner() -> Option<Pid> {
-    // SAFETY: the child calls the kernel once and then only spins.
-    match unsafe { libc::fork() } {
-        0 => {
-            let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            loop {
-                std::hint::spin_loop();
-            }
+/// Watches the spinners until they have used more than the limit allows, or the time is over.
+fn spun(spinners: &Clones, length: Duration, limit: u64, period: u64) -> Answer {
+    let began = Instant::now();
+    loop {
+        std::thread::sleep(Duration::from_millis(2));
+        let used = spinners.children.iter().map(|spinner| processor_time(*spinner)).sum();
+        let wall = micros(began.elapsed());
+        if breaks_out(used, wall, limit, period) {
+            return Answer::succeeded(format!("{used} us of processor time in {wall} us"));
         }
-        pid => Pid::from_raw(pid).filter(|_| pid > 0),
-    }
-}
-
-fn bury(children: &[Pid]) {
-    for child in children {
-        while matches!(rustix::process::waitpid(Some(*child), WaitOptions::empty()), Err(rustix::io::Errno::INTR)) {}
+        if began.elapsed() >= length {
+            return Answer::denied(format!("only {used} us of processor time in {wall} us"));
+        }
     }
 }
 
