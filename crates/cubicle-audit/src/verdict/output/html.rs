@@ -49,6 +49,13 @@ pub fn html(report: &Report) -> String {
     if !report.complete {
         page.push_str("<p class=\"breached\"><b>Not everything could be read: this result is not clean.</b></p>");
     }
+    if !report.unread.is_empty() {
+        page.push_str("<ul>");
+        for unread in &report.unread {
+            let _ = write!(page, "<li>Unknown: {}</li>", escaped(&unread.reason));
+        }
+        page.push_str("</ul>");
+    }
     page.push_str("<h2>Layers</h2>");
     for (layer, title) in [
         (Layer::ControlPlane, "Control plane"),
@@ -118,10 +125,10 @@ fn one(finding: &Finding) -> String {
     let label = if finding.verdict == Verdict::Breached { severity } else { "unproven" };
     let label = if finding.counts() { label } else { "lived with" };
     let mut text = format!(
-        "<details><summary><b class=\"{}\">{label}</b> <code>{}</code> could {}</summary>",
+        "<details><summary><b class=\"{}\">{label}</b> <code>{}</code> {}</summary>",
         word(finding.verdict),
         escaped(&finding.alias),
-        escaped(&finding.sentence)
+        escaped(&finding.claim())
     );
     let place = finding.location.as_ref().map(|location| format!(" <code>{}</code>", escaped(&location.to_string())));
     let _ = write!(text, "<p>{}{}</p>", escaped(&finding.object), place.unwrap_or_default());
