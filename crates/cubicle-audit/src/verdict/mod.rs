@@ -1,5 +1,6 @@
 //! From facts to verdicts: which guarantees of the catalogue the manifests give to each workspace.
 
+mod disagree;
 mod finding;
 mod fix;
 mod lived_with;
@@ -30,6 +31,7 @@ use crate::pod_security::Pod;
 use crate::rbac::Manifests;
 use crate::snapshot::{InputProblem, Severity as InputSeverity, Snapshot, Unread};
 
+pub use disagree::{Disagreement, disagreements};
 pub use finding::{Finding, Location, MOST_NAMED, Severity};
 pub use fix::{Fix, Operation, Target, apply};
 pub use lived_with::{Suppression, live_with};

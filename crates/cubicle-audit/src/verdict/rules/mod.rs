@@ -1,5 +1,6 @@
 //! The static rule of each guarantee.
 
+mod admission;
 mod container;
 mod image;
 mod network;
