@@ -17,5 +17,6 @@ pub mod plan;
 pub mod problem;
 pub mod quantity;
 pub mod report;
+pub mod scan;
 pub mod template;
 pub mod workspace;

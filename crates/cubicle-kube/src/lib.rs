@@ -9,6 +9,7 @@ pub mod admitted;
 pub mod controller;
 pub mod door;
 pub mod keys;
+pub mod live;
 pub mod names;
 pub mod objects;
 pub mod prove;

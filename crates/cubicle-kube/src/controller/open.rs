@@ -91,8 +91,9 @@ pub(super) async fn prove_and_open(
     let nonce = secret();
     let key = context.gate_key.signing();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let (guarantees, mut gate) =
+    let (mut guarantees, mut gate) =
         prove(gate, reference, key, &situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
+    context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     keep(context, workspace, &report).await?;
     status.summary = Some(report.summary.into());
