@@ -95,17 +95,27 @@ class Bench:
         return needle
 
     def opens(self) -> str:
-        """The untouched case; returns the workspace."""
-        name, status = self.site.launch()
-        if status.get("state") != "running":
+        """The untouched case; returns the workspace.
+
+        On a machine that is too busy for its own controls a proof is unproven; that is tried again, and said.
+        """
+        for _ in range(3):
+            name, status = self.site.launch()
+            if status.get("state") == "running":
+                check("ran" in self.marks(name), f"the notebook's mark is missing: {self.marks(name)}")
+                return name
             bad = [
-                f"{one['id']} {one['verdict']} {one['reason']}"
+                one
                 for one in self.site.report(name).get("guarantees", [])
                 if one["verdict"] in ("breached", "unproven")
             ]
-            raise Failed(f"the untouched case is {status.get('state')}: {status.get('reason')}; {bad}")
-        check("ran" in self.marks(name), f"the notebook's mark is missing: {self.marks(name)}")
-        return name
+            said = f"the untouched case is {status.get('state')}: {status.get('reason')}"
+            slow = [one for one in bad if "the control took" in one["reason"]]
+            if not bad or slow != bad:
+                raise Failed(f"{said}; {[(one['id'], one['verdict'], one['reason']) for one in bad]}")
+            print(f"       once more: {said}", flush=True)
+            self.site.delete(name)
+        raise Failed(said)
 
 
 @dataclass

@@ -28,6 +28,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     folder: Path
 
+    def log_message(self, *_) -> None:
+        """Says nothing."""
+
     def do_POST(self) -> None:
         """One review."""
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
