@@ -71,15 +71,19 @@ def static(suite: Suite, site: Site) -> None:
     with suite.case("chart: helm lint, strictly"):
         said = site.helm("lint", str(CHART), "--strict", "--values", str(site.values))
         check("1 chart(s) linted, 0 chart(s) failed" in said, said)
-        said = trial.exec("helm", "lint", str(CHART), "--strict", accept=(1,))
-        check("gatePublicKey" in said, f"without the key lint should fail: {said}")
+        words = ["lint", str(CHART), "--strict", "--values", str(site.values), "--set"]
+        for value in ("gatePublicKey=short", "images.probe=cubicle-probe:latest", "controller.replica=2"):
+            said = site.helm(*words, value, accept=(1,))
+            check("[ERROR] values.yaml" in said, f"{value} was taken: {said}")
 
     with suite.case("chart: kubeconform, against this API server's own schemas"):
         location = schemas(trial, site.folder / "schemas")
         words = ["kubeconform", "-strict", "-summary", "-output", "json", "-schema-location", location]
+        # The schema of schemas has properties called $ref and $schema, at which kubeconform stumbles.
+        words += ["-skip", "CustomResourceDefinition"]
         text = render(site)
         said = json.loads(trial.exec(*words, text=text))["summary"]
-        check(said["valid"] > 20 and said["invalid"] == said["errors"] == said["skipped"] == 0, str(said))
+        check(said["valid"] > 20 and said["invalid"] == said["errors"] == 0 and said["skipped"] == 2, str(said))
         print(f"       {said['valid']} objects valid")
         wrong = text.replace("automountServiceAccountToken:", "automountServiceAccountTokens:", 1)
         said = json.loads(trial.exec(*words, text=wrong, accept=(1,)))["summary"]
