@@ -100,6 +100,9 @@ fn detach(dir: &Path) -> Result<(), Problem> {
         ignore_broken_pipes();
         rustix::thread::set_thread_groups(&[])?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        // A service manager may have given the engine a better priority; workspaces get none of it.
+        let priority = rustix::process::getpriority_process(None)?;
+        rustix::process::setpriority_process(None, priority.max(0))?;
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join("helper.log"))?;
         pipes::place(&OwnedFd::from(log), 2)
     };
