@@ -70,7 +70,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let layout = Layout::new(home.path());
         assert_eq!(Site::read(&layout), Ok(Site::default()));
-        let mut write = |text: &str| {
+        let write = |text: &str| {
             std::fs::write(layout.site(), text).expect("written");
             Site::read(&layout)
         };
