@@ -128,10 +128,7 @@ const IDLE: &[(&str, &[&str])] = &[
     ("flowcontrol.apiserver.k8s.io", &["FlowSchema", "PriorityLevelConfiguration"]),
     ("networking.k8s.io", &["IPAddress", "ServiceCIDR"]),
     ("policy", &["PodDisruptionBudget"]),
-    (
-        "storage.k8s.io",
-        &["CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttachment", "VolumeAttributesClass"],
-    ),
+    ("storage.k8s.io", &["CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttachment", "VolumeAttributesClass"]),
     ("storagemigration.k8s.io", &["StorageVersionMigration"]),
 ];
 

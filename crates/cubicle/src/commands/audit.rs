@@ -30,7 +30,9 @@ use crate::output::note;
 /// 0: clean; 1: a finding; 2: a document is broken; 3: something is unproven, or may not be read.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
-#[command(after_help = "Example:\n  helm template jhub jupyterhub/jupyterhub | cubicle audit -\n  cubicle audit --live --format html > audit.html")]
+#[command(
+    after_help = "Example:\n  helm template jhub jupyterhub/jupyterhub | cubicle audit -\n  cubicle audit --live --format html > audit.html"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
