@@ -51,7 +51,10 @@ impl Snapshot {
         for (id, file) in (0..).map(FileId).zip(&files) {
             match document::decode(&file.bytes) {
                 Ok(text) => texts.push((id, text)),
-                Err(broken) => snapshot.problems.push(broken.in_file(id)),
+                Err(broken) => {
+                    let remedy = "nothing of this file was read; leave it out, or write it as UTF-8".to_owned();
+                    snapshot.problems.push(InputProblem { remedy, ..broken.in_file(id) });
+                }
             }
         }
         let mut documents: Vec<(FileId, Document<'_>)> = Vec::new();

@@ -113,6 +113,8 @@ pub(super) fn scope(api_version: &str, kind: &str) -> Scope {
 /// Kinds of Kubernetes that no rule looks at, and that a busy cluster has many of.
 const IDLE: &[(&str, &[&str])] = &[
     ("", &["Binding", "ComponentStatus", "Event", "PodTemplate"]),
+    ("apiextensions.k8s.io", &["CustomResourceDefinition"]),
+    ("apiregistration.k8s.io", &["APIService"]),
     ("apps", &["ControllerRevision"]),
     ("autoscaling", &["HorizontalPodAutoscaler"]),
     ("authentication.k8s.io", &["SelfSubjectReview", "TokenReview"]),
@@ -120,10 +122,14 @@ const IDLE: &[(&str, &[&str])] = &[
         "authorization.k8s.io",
         &["LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"],
     ),
+    ("certificates.k8s.io", &["CertificateSigningRequest", "ClusterTrustBundle", "PodCertificateRequest"]),
     ("coordination.k8s.io", &["Lease", "LeaseCandidate"]),
     ("events.k8s.io", &["Event"]),
+    ("flowcontrol.apiserver.k8s.io", &["FlowSchema", "PriorityLevelConfiguration"]),
+    ("networking.k8s.io", &["IPAddress", "ServiceCIDR"]),
     ("policy", &["PodDisruptionBudget"]),
-    ("storage.k8s.io", &["CSINode", "CSIStorageCapacity", "VolumeAttachment"]),
+    ("storage.k8s.io", &["CSIDriver", "CSINode", "CSIStorageCapacity", "VolumeAttachment", "VolumeAttributesClass"]),
+    ("storagemigration.k8s.io", &["StorageVersionMigration"]),
 ];
 
 /// Groups of known layouts.

@@ -78,7 +78,7 @@ fn matters(alias: &str, group: &str, kind: &str) -> bool {
     let is = |list: &[&str]| list.contains(&alias);
     let is_network = || family == "NW" || is(&["CP-02", "CP-14", "NS-08", "NS-09", "NS-10", "SV-02", "SV-12", "SV-14"]);
     match kind {
-        _ if changes_the_network(group, kind) => is_network(),
+        _ if changes_the_network(group, kind) || group.ends_with("networking.k8s.io") => is_network(),
         "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding" | "ServiceAccount" | "Secret" | "ConfigMap" => {
             family == "CP" || is(&["NS-06", "NS-09", "NS-11", "NS-12", "SV-04", "SV-09", "SV-15"])
         }
@@ -89,23 +89,20 @@ fn matters(alias: &str, group: &str, kind: &str) -> bool {
         | "Node"
         | "Service"
         | "Endpoints"
-        | "EndpointSlice"
-        | "Ingress"
-        | "Gateway"
-        | "HTTPRoute"
-        | "GRPCRoute"
-        | "TLSRoute"
-        | "TCPRoute"
-        | "UDPRoute"
-        | "ReferenceGrant" => is_network(),
+        | "EndpointSlice" => is_network(),
         "ResourceQuota" => is(&["CP-12", "NS-03", "NS-04", "NS-10", "NN-04"]),
         "LimitRange" => is(&["NS-05", "NN-01", "NN-02", "NN-04"]),
         "PriorityClass" => is(&["CP-12"]),
         "RuntimeClass" => is(&["ND-06"]),
+        "ResourceClaim" | "ResourceClaimTemplate" | "ResourceSlice" | "DeviceClass" | "DeviceTaintRule" => {
+            is(&["ND-08", "NN-11"])
+        }
         "PersistentVolume" | "PersistentVolumeClaim" | "StorageClass" => family == "SV" || is(&["NS-09", "NN-04"]),
         "ValidatingAdmissionPolicy"
         | "ValidatingAdmissionPolicyBinding"
         | "ValidatingWebhookConfiguration"
+        | "MutatingAdmissionPolicy"
+        | "MutatingAdmissionPolicyBinding"
         | "MutatingWebhookConfiguration" => is(&["CP-12", "CP-13", "NS-07", "NS-10", "IM-01", "IM-02", "IM-03"]),
         _ => true,
     }

@@ -27,10 +27,12 @@ use crate::output::note;
 ///
 /// Says for each guarantee of the catalogue whether the manifests give it to every workspace,
 /// and where they do not: what a tenant could do, the line, and the smallest change. Exit code
-/// 0: nothing breached; 1: a finding; 2: a document is broken; 3: something is unproven.
+/// 0: clean; 1: a finding; 2: a document is broken; 3: something is unproven, or may not be read.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
-#[command(after_help = "Example:\n  helm template jhub jupyterhub/jupyterhub | cubicle audit -")]
+#[command(
+    after_help = "Example:\n  helm template jhub jupyterhub/jupyterhub | cubicle audit -\n  cubicle audit --live --format html > audit.html"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

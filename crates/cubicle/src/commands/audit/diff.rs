@@ -96,7 +96,7 @@ impl Arguments {
 
 fn text(answer: &Answer) -> String {
     let list = |title: &str, findings: &[Finding]| {
-        let mut text = format!("{title}: {}\n", if findings.is_empty() { "nothing" } else { "" });
+        let mut text = format!("{title}:{}\n", if findings.is_empty() { " nothing" } else { "" });
         for finding in findings {
             let place = finding.location.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
             let line = format!("  {} {}: {}{place}", finding.alias, finding.sentence, finding.object);
