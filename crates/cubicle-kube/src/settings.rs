@@ -64,6 +64,9 @@ pub struct Settings {
     /// Annotations that the site's own machinery may add to a workspace's pod.
     #[serde(default)]
     pub allowed_annotations: Vec<String>,
+    /// Between two proofs of a running workspace, in seconds.
+    #[serde(default = "verify_every")]
+    pub verify_every: u32,
 }
 
 /// The pods of the cluster's name server.
@@ -163,6 +166,10 @@ fn egress_namespace() -> String {
     "cubicle-egress".to_owned()
 }
 
+fn verify_every() -> u32 {
+    300
+}
+
 fn overcommit() -> u32 {
     4
 }
@@ -204,6 +211,9 @@ impl Settings {
         }
         for (name, reference) in &self.datasets {
             pinned(&format!("datasets.{name}"), reference)?;
+        }
+        if self.verify_every < 10 {
+            return Err(Problem::bad_input("the settings: verifyEvery is below 10 seconds", "300 is the default"));
         }
         if self.cpu_overcommit == 0 {
             return Err(Problem::bad_input("the settings: cpuOvercommit is 0", "1 promises every processor once"));
