@@ -58,6 +58,13 @@ class Trial:
         )
         return done.stdout
 
+    def said(self, *words: str, text: str = "", accept: tuple[int, ...] = (0, 1)) -> str:
+        """Runs kubectl and returns all that it says, refusals too."""
+        command = [PROGRAM, "exec", self.name, "--", "kubectl", *words]
+        done = subprocess.run(command, capture_output=True, text=True, input=text, timeout=300)
+        check(done.returncode in accept, f"`kubectl {' '.join(words)}` ended with {done.returncode}: {done.stderr}")
+        return done.stdout + done.stderr
+
     def kubectl(self, *words: str, text: str | None = None, accept: tuple[int, ...] = (0,)) -> str:
         return self.exec("kubectl", *words, text=text, accept=accept)
 

@@ -134,6 +134,7 @@ def _weak_settings(cluster: Cluster, node: str, mode: str, delay: int) -> dict:
         "enforce": mode != "never",
         "ignore_ownerless": mode == "ignore-ownerless",
         "delay": delay,
+        "pods": POD_RANGE,
     }
     folder = _weak_folder(cluster, node)
     folder.mkdir(exist_ok=True)
@@ -191,9 +192,11 @@ def wait(cluster: Cluster, enforcer: str, seconds: float = 120.0) -> None:
         raise Problem(f"the enforcer of {waiting[0]} is not ready after {seconds:.0f} s; see {cluster.folder}/logs")
 
 
-def change(cluster: Cluster, mode: str) -> None:
+def change(cluster: Cluster, mode: str, delay: int | None = None) -> None:
     """Restarts Cilium's agents with another --enable-policy, or changes the double's settings."""
     record = cluster.read()
+    if delay is None:
+        delay = record["options"]["delay"]
     enforcer = record["options"]["enforcer"]
     allowed = CILIUM_MODES if enforcer == "cilium" else WEAK_MODES
     if mode not in allowed:
@@ -205,8 +208,8 @@ def change(cluster: Cluster, mode: str) -> None:
                 process.end()
             start_cilium(cluster, node, mode)
         else:
-            _weak_settings(cluster, node, mode, record["options"]["delay"])
+            _weak_settings(cluster, node, mode, delay)
     wait(cluster, enforcer)
     record = cluster.read()
-    record["options"]["mode"] = mode
+    record["options"] |= {"mode": mode, "delay": delay}
     cluster.write(record)

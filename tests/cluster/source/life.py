@@ -19,6 +19,8 @@ from layout import DNS_IMAGE, NODES, PRIVATE, TOOLS_IMAGE, Cluster, make_base
 from namespaces import Process
 from parts import BY_NAME, Problem, build, cache
 
+# Options that `cluster enforcer` changes.
+CHANGED = {"mode": "", "delay": 0}
 NEEDED = ["kubernetes", "runc", "cni", "dial", "containerd", "coredns", "local-path"]
 
 
@@ -33,7 +35,7 @@ def up(cluster: Cluster, options: dict, say) -> None:
     with cluster.locked():
         record = cluster.read()
         if record.get("state") == "up" and all(cluster.process("holders", name) for name in (*NODES, "outside")):
-            if {**record["options"], "mode": ""} != {**options, "mode": ""}:
+            if record["options"] | CHANGED != options | CHANGED:
                 raise Problem(
                     f"cluster {cluster.name} is up with other options ({_words(record['options'])}); "
                     f"`cluster down {cluster.name}` first"

@@ -37,6 +37,10 @@ SETTINGS = {
 }
 
 
+# Twenty times the usual: pods have to answer in time also while somebody compiles on the same machine.
+SHARES = {"cpu.shares": 20 * 1024, "cpu.weight": 20 * 100}
+
+
 def make_namespaces(cluster: Cluster) -> None:
     """Makes both nodes and the test host, joined by links; none has a route out."""
     for name in (*NODES, "outside"):
@@ -88,6 +92,9 @@ def _links(cluster: Cluster) -> None:
         f"route add local {OUTSIDE_RANGE} dev lo",
         *(f"route add {NODE_POD_RANGE[node]} via {NODE_ADDRESS[node]}" for node in NODES),
     )
+    # Where br_netfilter is loaded, a bridged packet passes the node's own rules. One that a node port sends
+    # back to the node that it came from would then have to leave by its own port, and bridges drop that.
+    run_in(first, "sh", "-c", "cd /proc/sys/net/bridge 2>/dev/null || exit 0; echo 0 >bridge-nf-call-iptables", kinds=("net",))
     for node in (first, second):
         routes = [f"route add {where} via {OUTSIDE_LINK}" for where in (*OUTSIDE_ADDRESSES, OUTSIDE_RANGE)]
         _ip(node, *routes)
@@ -137,6 +144,9 @@ def make_cgroups(cluster: Cluster) -> None:
                 if (group / name).exists() and (top / name).exists():
                     # A new group of version 1 has no processors until it is told.
                     (group / name).write_text((top / name).read_text().strip())
+            for name, share in SHARES.items():
+                if (group / name).exists():
+                    (group / name).write_text(str(share))
 
 
 def remove_cgroups(cluster: Cluster) -> None:

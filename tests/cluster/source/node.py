@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import certificates
+import runtimes
 from control_plane import start_program
 from layout import (
     DNS_SERVICE,
@@ -41,6 +42,7 @@ def start_containerd(cluster: Cluster, node: str) -> None:
     """Starts containerd; it answers some tenths of a second later."""
     folder = cluster.node_folder(node)
     (folder / "cni").mkdir(exist_ok=True)
+    runtimes.change(cluster, "default", (node,))
     config = folder / "containerd.toml"
     config.write_text(_containerd_config(cluster, node))
     command = [program("containerd", "containerd"), "--config", str(config), "--log-level", "info"]
@@ -82,7 +84,7 @@ conf_dir = "{folder}/cni"
 runtime_type = "io.containerd.runc.v2"
 
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
-BinaryName = "{program("runc", "runc")}"
+BinaryName = "{runtimes.path(cluster, node)}"
 SystemdCgroup = false
 """
 

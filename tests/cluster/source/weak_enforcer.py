@@ -1,7 +1,7 @@
 """The program of the weak enforcer, one per node: NetworkPolicies as nftables rules, badly on purpose.
 
 It is a test double of networks that do not keep what their objects promise: a new pod is open until
-DELAY milliseconds after its address was seen; pods without an owner can be ignored; all enforcement can
+DELAY milliseconds after its address was seen (a negative DELAY: closed until its rules are in force); pods without an owner can be ignored; all enforcement can
 be switched off while every object stays. What is left is right: pod, namespace and address selectors,
 ports, both directions. Connections that were made in the open time stay open.
 
@@ -120,14 +120,16 @@ def main() -> None:
     while True:
         settings = json.loads(path.read_text())
         with mirror.changed:
-            pods, following = mirror.snapshot(settings["delay"] / 1000, settings["ignore_ownerless"])
+            delay = max(0, settings["delay"]) / 1000
+            pods, following = mirror.snapshot(delay, settings["ignore_ownerless"])
             namespaces = {
                 item["metadata"]["name"]: item["metadata"].get("labels") or {}
                 for item in mirror.objects["namespaces"].values()
             }
             policies = list(mirror.objects["policies"].values())
             complete = len(mirror.complete) == len(RESOURCES)
-        text = ruleset(pods, namespaces, policies if settings["enforce"] else [])
+        closed = settings["pods"] if settings["delay"] < 0 and settings["enforce"] else ""
+        text = ruleset(pods, namespaces, policies if settings["enforce"] else [], closed)
         if complete and text != applied:
             apply(text)
             applied = text

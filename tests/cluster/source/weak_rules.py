@@ -109,8 +109,11 @@ def _direction(pod: Pod, direction: str, pods: list[Pod], namespaces: dict, poli
     return [*lines, "drop"] if selected else None
 
 
-def ruleset(pods: list[Pod], namespaces: dict[str, dict], policies: list[dict]) -> str:
-    """The whole table, replaced at once. `namespaces` holds the labels of each."""
+def ruleset(pods: list[Pod], namespaces: dict[str, dict], policies: list[dict], closed: str = "") -> str:
+    """The whole table, replaced at once. `namespaces` holds the labels of each.
+
+    In the range `closed` nobody gets anywhere before he is one of `pods`.
+    """
     chains, forward, local = [], [], []
     for number, pod in enumerate(sorted(pods, key=lambda each: each.address)):
         if not pod.walled:
@@ -125,6 +128,11 @@ def ruleset(pods: list[Pod], namespaces: dict[str, dict], policies: list[dict]) 
             if direction == "Egress":
                 # The node's own addresses: API server, kubelet.
                 local.append(f"ip {match} {pod.address} jump {name}")
+    if closed:
+        addresses = ", ".join(sorted(pod.address for pod in pods))
+        unknown = f"ip saddr {closed} {f'ip saddr != {{ {addresses} }} ' if addresses else ''}drop"
+        forward.append(unknown)
+        local.append(unknown)
     known = "ct state established,related accept"
     return "\n".join(
         [
