@@ -134,8 +134,10 @@ impl Report {
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             (!found.is_empty()).then(|| format!("{word}: {}{more}", names.join(", ")))
         };
-        let parts: Vec<String> =
-            [named("breached", Verdict::Breached), named("unproven", Verdict::Unproven)].into_iter().flatten().collect();
+        let parts: Vec<String> = [named("breached", Verdict::Breached), named("unproven", Verdict::Unproven)]
+            .into_iter()
+            .flatten()
+            .collect();
         if parts.is_empty() { "nothing could be proven".to_owned() } else { parts.join("; ") }
     }
 }

@@ -239,8 +239,7 @@ impl Engine for KubernetesEngine {
             }
         };
         // One that cannot be read cannot be launched; its status says why.
-        let mut documents: Vec<Document> =
-            templates.iter().filter_map(|template| template.document().ok()).collect();
+        let mut documents: Vec<Document> = templates.iter().filter_map(|template| template.document().ok()).collect();
         documents.sort_by(|a, b| a.metadata.name.as_str().cmp(b.metadata.name.as_str()));
         Ok(documents)
     }
@@ -278,8 +277,7 @@ impl Engine for KubernetesEngine {
                 delete_home: false,
             },
         );
-        object.metadata.labels =
-            Some([(names::OWNER.to_owned(), request.owner.id.to_string())].into_iter().collect());
+        object.metadata.labels = Some([(names::OWNER.to_owned(), request.owner.id.to_string())].into_iter().collect());
         let made = self.api().create(&PostParams::default(), &object).await.map_err(|error| match error {
             kube::Error::Api(status) if matches!(status.code, 403 | 422) => {
                 Problem::bad_input(format!("the cluster refused the workspace: {}", status.message), "see the template")
@@ -293,9 +291,7 @@ impl Engine for KubernetesEngine {
     async fn workspaces(&self) -> Result<Vec<Record>, Problem> {
         let objects = match self.workspaces.all() {
             Some(objects) => objects,
-            None => {
-                self.api().list(&kube::api::ListParams::default()).await.map_err(|error| unanswered(&error))?.items
-            }
+            None => self.api().list(&kube::api::ListParams::default()).await.map_err(|error| unanswered(&error))?.items,
         };
         let mut records: Vec<Record> = objects.iter().filter_map(|object| self.record(object).ok()).collect();
         records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.id.as_str().cmp(b.id.as_str())));
@@ -418,8 +414,9 @@ impl Engine for KubernetesEngine {
         let text = map.and_then(|map| map.data).and_then(|mut data| data.remove("report.json")).ok_or_else(|| {
             Problem::not_found(format!("workspace \"{id}\" has no report yet"), "wait until it was proven once")
         })?;
-        serde_json::from_str(&text)
-            .map_err(|error| Problem::engine(format!("the report of \"{id}\" cannot be read: {error}"), "prove it again"))
+        serde_json::from_str(&text).map_err(|error| {
+            Problem::engine(format!("the report of \"{id}\" cannot be read: {error}"), "prove it again")
+        })
     }
 
     async fn usage(&self, _: &WorkspaceId) -> Result<Usage, Problem> {
@@ -432,9 +429,8 @@ impl Engine for KubernetesEngine {
     }
 
     async fn connect(&self, id: &WorkspaceId) -> Result<Connection, Problem> {
-        let closed = || {
-            Problem::conflict(format!("workspace \"{id}\" is not open"), "start it, or see its page for the reason")
-        };
+        let closed =
+            || Problem::conflict(format!("workspace \"{id}\" is not open"), "start it, or see its page for the reason");
         let open = |object: Workspace| {
             let running = state(&object) == State::Running;
             let uid = object.uid()?;
@@ -449,7 +445,10 @@ impl Engine for KubernetesEngine {
             None => open(self.now(id).await?).ok_or_else(closed)?,
         };
         let silent = |why: String| {
-            Problem::engine(format!("the notebook of \"{id}\" does not answer: {why}"), "look at its page, or start it again")
+            Problem::engine(
+                format!("the notebook of \"{id}\" does not answer: {why}"),
+                "look at its page, or start it again",
+            )
         };
         let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
             .await

@@ -34,7 +34,7 @@ pub(crate) fn limits(template: &Template) -> Limits {
 pub(crate) fn environment(row: &Row, image: &images::ImageSummary, with_proxy: bool) -> Vec<(String, String)> {
     let private = &row.private;
     let proxy = with_proxy.then_some(EGRESS_PROXY);
-    let mut environment = notebook::environment(&private.template, &image.digest, &private.token, proxy);
+    let mut environment = notebook::environment(&private.template, &image.digest, &private.token, None, proxy);
     if with_proxy {
         // A site with its own package index says so to the engine; workspaces get the same.
         for name in ["PIP_INDEX_URL", "PIP_TRUSTED_HOST"] {

@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cubicle_core::problem::Problem;
 
 use crate::commands::{
-    advise, audit, completions, controller, delete, doctor, exec, guarantees, hub, image, launch, list, logs, report, serve,
-    show, start, stop, template, user, verify, volume,
+    advise, audit, completions, controller, delete, doctor, exec, guarantees, hub, image, launch, list, logs, report,
+    serve, show, start, stop, template, user, verify, volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};

@@ -130,8 +130,5 @@ pub(super) fn no_session() -> Problem {
 }
 
 pub(super) fn too_many_tokens(count: i64) -> Problem {
-    Problem::conflict(
-        format!("an account may have {MOST_TOKENS} tokens, and this one has {count}"),
-        "delete one first",
-    )
+    Problem::conflict(format!("an account may have {MOST_TOKENS} tokens, and this one has {count}"), "delete one first")
 }

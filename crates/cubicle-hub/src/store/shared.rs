@@ -185,8 +185,10 @@ impl Shared {
 
     pub(crate) async fn accounts(&self) -> Result<Vec<Account>, Problem> {
         let records = self.registry.list_now(Kind::Account).await?;
-        let mut accounts: Vec<Account> =
-            records.iter().map(|record| Ok(read::<AccountRecord>(record)?.account())).collect::<Result<_, Problem>>()?;
+        let mut accounts: Vec<Account> = records
+            .iter()
+            .map(|record| Ok(read::<AccountRecord>(record)?.account()))
+            .collect::<Result<_, Problem>>()?;
         accounts.sort_by_key(|account| account.name.key());
         Ok(accounts)
     }

@@ -243,8 +243,7 @@ async fn conclude(
         }
         // Nothing is breached any more: whoever was kept out may come back.
         _ if !breached && closed && status.nonce.is_some() && seen.report.is_some() => {
-            status.route =
-                address(pod).map(|ip| Route { address: ip.to_string(), port: document.spec.port });
+            status.route = address(pod).map(|ip| Route { address: ip.to_string(), port: document.spec.port });
             set(&mut status, generation, "Open", true, reason::OPEN, "the walls hold again");
         }
         _ => {}

@@ -107,9 +107,9 @@ pub async fn run(options: Options) -> Result<(), Problem> {
     let within = move |namespace: Option<String>| {
         let namespace = namespace.unwrap_or_default();
         let all = known.state();
-        let there = all.iter().filter(|one| {
-            one.status.as_ref().is_some_and(|status| status.namespace.as_deref() == Some(&namespace))
-        });
+        let there = all
+            .iter()
+            .filter(|one| one.status.as_ref().is_some_and(|status| status.namespace.as_deref() == Some(&namespace)));
         there.map(|one| ObjectRef::new(&one.name_any())).collect::<Vec<_>>()
     };
     // Whatever stands around running workspaces, whoever made it: it has no label of ours.

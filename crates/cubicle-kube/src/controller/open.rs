@@ -86,9 +86,8 @@ pub(super) async fn prove_and_open(
     let door = SocketAddr::new(ip, request.template.spec.port);
     let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let (guarantees, mut gate) = prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce)
-        .await
-        .map_err(Error::Problem)?;
+    let (guarantees, mut gate) =
+        prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     keep(context, workspace, &report).await?;
     status.summary = Some(report.summary.into());
@@ -112,7 +111,7 @@ pub(super) async fn prove_and_open(
     let go = Go {
         nonce,
         command: image.command,
-        environment: notebook::environment(request.template, digest, token.expose_secret(), None),
+        environment: notebook::environment(request.template, digest, token.expose_secret(), Some(ip), None),
         directory: request.template.spec.home.mount_path.clone(),
     };
     match gate.ask(key, &Demand::Go(go), GO).await {

@@ -15,7 +15,8 @@ use crate::layout::Layout;
 /// Where the program is in the image.
 const PROGRAM: &str = "usr/local/bin/cubicle";
 /// The path that programs of this architecture name as their interpreter (System V ABI supplement).
-const INTERPRETER: &str = if cfg!(target_arch = "aarch64") { "lib/ld-linux-aarch64.so.1" } else { "lib64/ld-linux-x86-64.so.2" };
+const INTERPRETER: &str =
+    if cfg!(target_arch = "aarch64") { "lib/ld-linux-aarch64.so.1" } else { "lib64/ld-linux-x86-64.so.2" };
 
 pub(super) fn export(layout: &Layout, to: File) -> Result<(), Problem> {
     let failed = |error: io::Error| {
