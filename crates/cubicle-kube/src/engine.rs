@@ -458,6 +458,18 @@ impl Engine for KubernetesEngine {
         Ok(Connection { stream: OwnedFd::from(stream), token })
     }
 
+    async fn closed(&self, id: &WorkspaceId) {
+        let mut changes = self.workspaces.changes();
+        loop {
+            changes.borrow_and_update();
+            let known = self.workspaces.get(id.as_str());
+            let open = known.is_some_and(|object| object.status.is_some_and(|status| status.route.is_some()));
+            if !open || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     async fn record_activity(&self, id: &WorkspaceId, activity: Activity) -> Result<(), Problem> {
         let known = self.workspaces.get(id.as_str()).ok_or_else(|| absent(id))?;
         // Several hubs tell; the latest of what each knows counts.

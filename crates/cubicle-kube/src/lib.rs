@@ -7,6 +7,7 @@
 
 pub mod admitted;
 pub mod controller;
+pub mod doctor;
 pub mod door;
 pub mod engine;
 mod followed;
