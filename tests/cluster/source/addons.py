@@ -75,6 +75,7 @@ def fake_nodes(cluster: Cluster, count: int) -> None:
     if cluster.process("processes", "kwok") is None:
         command = [
             program("kwok", "kwok"),
+            f"--config={MANIFESTS / 'fake-nodes.yaml'}",
             f"--kubeconfig={certificates.folder(cluster)}/kwok.kubeconfig",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
             # Not in the range of real pods.

@@ -63,6 +63,7 @@ class Site:
             "images": {"cubicle": self.images.cubicle, "probe": self.images.probe, "pullPolicy": "Never"},
             "gatePublicKey": self.public_key,
             "controller": {"replicas": 1},
+            "hub": {"enabled": False},
             "settings": {
                 "imagePullPolicy": "Never",
                 "images": {

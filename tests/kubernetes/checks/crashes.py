@@ -1,0 +1,103 @@
+"""kill -9 in the middle of launches: controller, API server, kubelets. Afterwards everything is true."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+from installation import ENDED, SYSTEM, Site, namespace_of
+from product import Suite, check, wait_for
+
+VICTIMS = ("controller", "kube-apiserver", "node-1-kubelet", "node-2-kubelet")
+
+
+def kill(site: Site, victim: str) -> None:
+    """Ends a program as a crash would; what nobody else starts again is started again."""
+    trial = site.trial
+    if victim != "controller":
+        trial.command("restart", trial.name, victim)
+        return
+    for pid in controllers(trial.name):
+        os.kill(pid, signal.SIGKILL)
+
+
+def controllers(cluster: str) -> list[int]:
+    """The controller's processes in this cluster."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            group = (entry / "cgroup").read_text()
+        except OSError:
+            continue
+        if command[:2] == [b"/usr/local/bin/cubicle", b"controller"] and f"/cubicle-cluster-{cluster}-" in group:
+            found.append(int(entry.name))
+    return found
+
+
+def cases(suite: Suite, site: Site, control: str, count: int) -> None:
+    """So many random kills, each during a launch."""
+    seed = int(os.environ.get("CUBICLE_TEST_SEED", time.time()))
+    random.seed(seed)
+    made: list[str] = []
+    names = []
+    with suite.case(f"{count} random kills during launches (seed {seed}): every workspace ends in a true state"):
+        for _ in range(count):
+            victim = random.choice(VICTIMS)
+            made.append(site.create())
+            # A launch takes some seconds; the kill may fall into each of its states.
+            time.sleep(random.uniform(0, 6))
+            kill(site, victim)
+            names.append(victim)
+            wait_for("the API server", lambda: "ok" in site.trial.said("get", "--raw=/readyz"), seconds=60)
+        wait_for("the controller", lambda: controllers(site.trial.name), seconds=120)
+        for name in made:
+            status = site.ended(name, seconds=240)
+            truth(site, name, status)
+        print(f"       killed: {', '.join(names)}; {', '.join(site.status(one)['state'] for one in made)}")
+        check(site.status(control)["state"] == "running", "a workspace that ran before does not run")
+
+    with suite.case("afterwards: no pod without its workspace, no volume without its claim, nothing twice"):
+        known = {one["metadata"]["name"]: one for one in site.trial.get("workspaces")["items"]}
+        pods = site.trial.get("pods", "-A", "-l", "cubicle.dev/workspace")["items"]
+        for one in pods:
+            owner = one["metadata"]["ownerReferences"][0]
+            check(owner["name"] in known and owner["uid"] == known[owner["name"]]["metadata"]["uid"], str(owner))
+        running = sorted(name for name, one in known.items() if one["status"]["state"] == "running")
+        check(sorted(one["metadata"]["name"] for one in pods) == running, f"pods: {len(pods)}, running: {running}")
+        claims = {one["metadata"]["uid"] for one in site.trial.get("pvc", "-A")["items"]}
+        for volume in site.trial.get("pv")["items"]:
+            check(volume["spec"]["claimRef"]["uid"] in claims, f"{volume['metadata']['name']} has no claim")
+        # Namespaces stay with their homes; each belongs to somebody who has had a workspace.
+        owners = {f"cubicle-u-{number:0>12}" for number in range(1, site.made + 1)} | {
+            f"cubicle-{one['spec']['owner']['id']}" for one in known.values()
+        }
+        for one in site.trial.get("namespaces", "-l", "cubicle.dev/tenant")["items"]:
+            check(one["metadata"]["name"] in owners, f"{one['metadata']['name']} is nobody's")
+        site.delete(*made)
+        left = site.trial.get("pods", "-A", "-l", "cubicle.dev/workspace")["items"]
+        check({one["metadata"]["name"] for one in left} == set(running) - set(made), "pods are left")
+        for name in made:
+            accounts = site.trial.get("serviceaccounts", "-n", namespace_of(name), "-l", "cubicle.dev/workspace")
+            check(not accounts["items"], "an account is left")
+
+
+def truth(site: Site, name: str, status: dict) -> None:
+    """The status says what is."""
+    where = namespace_of(name)
+    check(status["state"] in ENDED, str(status))
+
+    def pods() -> list[dict]:
+        return site.trial.get("pods", "-n", where)["items"]
+
+    if status["state"] == "running":
+        found = pods()
+        check([one["metadata"]["uid"] for one in found] == [status["podUid"]], f"{name}: its pods are {found}")
+        route = status["route"]
+        check(found[0]["status"]["podIP"] == route["address"], f"{name}: the route leads elsewhere")
+    else:
+        check("route" not in status, f"{name} is {status['state']} and has a route")
+        wait_for(f"an end of {name}'s pod", lambda: not pods(), seconds=60)
