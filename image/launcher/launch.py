@@ -4,17 +4,26 @@ Reads CUBICLE_ADDRESS, CUBICLE_PORT and CUBICLE_TOKEN. What users configure in t
 where the hub depends on it: address, port, token.
 """
 
-import contextlib
-import gc
-import json
-import os
-import secrets
-import site
 import sys
-import tempfile
-from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = __file__.rpartition("/")[0]
+# The interpreter runs isolated, without the script's own folder.
+sys.path.insert(0, HERE)
+import prepared  # noqa: E402
+
+sys.path.remove(HERE)
+# Before anything else is imported, so that it comes prepared as well.
+prepared.use(HERE)
+
+import contextlib  # noqa: E402
+import gc  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import secrets  # noqa: E402
+import site  # noqa: E402
+import tempfile  # noqa: E402
+from pathlib import Path  # noqa: E402
+
 # What the server and a first kernel write before the user does anything, with a margin.
 ROOM_NEEDED = 1 << 20
 
@@ -25,7 +34,7 @@ def block_slow_imports() -> None:
     Its only use in a Jupyter server is checking the `iri` format of JSON schemas, which no schema
     of Jupyter's has; the importing package treats it as optional. Kernels are not affected.
     """
-    for module in json.loads((HERE / "slow_imports.json").read_text(encoding="ascii")):
+    for module in json.loads(Path(HERE, "slow_imports.json").read_text(encoding="ascii")):
         sys.modules[module] = None
 
 

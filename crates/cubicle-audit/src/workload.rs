@@ -1,10 +1,10 @@
 //! Pods, and everything that makes pods, as one list of templates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::snapshot::{Object, ObjectId, Snapshot};
+use crate::snapshot::{Node, Object, ObjectId, Snapshot};
 
 /// Kinds that hold a pod template, and where.
 const TEMPLATES: &[(&str, &str, &str)] = &[
@@ -69,16 +69,88 @@ impl Template {
     }
 }
 
-/// Every pod and pod template of a snapshot. A pod that a workload of the snapshot has made is
-/// left out: its template stands for it.
+/// Where an object keeps its pods' template; none where its kind makes none.
+fn pointer_of(object: &Object) -> Option<&'static str> {
+    let group = object.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    TEMPLATES.iter().find(|(own, kind, _)| *own == group && *kind == &*object.kind).map(|(_, _, pointer)| *pointer)
+}
+
+/// The controller of an object, or its first owner, as kind and name.
+fn owner(object: &Object) -> Option<(&str, &str)> {
+    let owners = object.value.at(&["metadata", "ownerReferences"])?.items();
+    let is_controller = |owner: &&Node| owner.get("controller").and_then(Node::bool) == Some(true);
+    let owner = owners.iter().find(is_controller).or(owners.first())?;
+    Some((owner.text_at("kind")?, owner.text_at("name")?))
+}
+
+/// Which workload of a snapshot made which object.
+#[derive(Debug, Default)]
+pub struct Owners<'a>(HashMap<(&'a str, &'a str, &'a str), ObjectId>);
+
+impl<'a> Owners<'a> {
+    /// The workloads of a snapshot.
+    pub fn new(snapshot: &'a Snapshot) -> Self {
+        let workloads = (0_u32..).map(ObjectId).zip(&snapshot.objects).filter(|(_, object)| {
+            !object.name.is_empty() && pointer_of(object).is_some_and(|pointer| !pointer.is_empty())
+        });
+        let key = |object: &'a Object| (object.namespace.as_deref().unwrap_or("default"), &*object.kind, &*object.name);
+        Self(workloads.map(|(id, object)| (key(object), id)).collect())
+    }
+
+    /// The workload that made an object: one step up.
+    pub fn of(&self, object: &Object) -> Option<ObjectId> {
+        let (kind, name) = owner(object)?;
+        self.0.get(&(object.namespace.as_deref().unwrap_or("default"), kind, name)).copied()
+    }
+
+    /// The workload that somebody wrote, above everything that was made of it, with where it keeps
+    /// its pods' template.
+    pub fn written(&self, snapshot: &Snapshot, object: &Object) -> Option<(ObjectId, &'static str)> {
+        let mut top = self.of(object)?;
+        // ReplicaSet and Deployment, Job and CronJob: nothing is deeper; a circle ends here.
+        for _ in 0..4 {
+            match snapshot.object(top).and_then(|object| self.of(object)) {
+                Some(above) if above != top => top = above,
+                _ => break,
+            }
+        }
+        Some((top, pointer_of(snapshot.object(top)?)?))
+    }
+}
+
+/// Leaves out workloads whose pods are there themselves: what runs is what counts, and what it was
+/// made of would count it twice.
+pub fn without_makers(snapshot: &Snapshot, mut templates: Vec<Template>) -> Vec<Template> {
+    let owners = Owners::new(snapshot);
+    let mut makers = HashSet::new();
+    for template in &templates {
+        let Some(object) = snapshot.object(template.object) else { continue };
+        let finished = matches!(object.value["status"].text_at("phase"), Some("Succeeded" | "Failed"));
+        if template.kind != "Pod" || finished {
+            continue;
+        }
+        let mut below = Some(object);
+        // As above: a circle of owners ends.
+        for _ in 0..4 {
+            let Some(maker) = below.and_then(|object| owners.of(object)) else { break };
+            makers.insert(maker);
+            below = snapshot.object(maker);
+        }
+    }
+    // A ReplicaSet without pods, of a Deployment that is there, is an old or an empty revision.
+    templates.retain(|template| {
+        let object = snapshot.object(template.object);
+        let is_made = template.kind != "Pod" && object.is_some_and(|object| owners.of(object).is_some());
+        !makers.contains(&template.object) && !is_made
+    });
+    templates
+}
+
+/// Every pod and pod template of a snapshot.
 pub fn templates(snapshot: &Snapshot) -> Vec<Template> {
     let mut found = Vec::new();
     for (at, object) in snapshot.objects.iter().enumerate() {
-        let group = object.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-        let Some((_, _, pointer)) = TEMPLATES.iter().find(|(own, kind, _)| *own == group && *kind == &*object.kind)
-        else {
-            continue;
-        };
+        let Some(pointer) = pointer_of(object) else { continue };
         let Some(node) = object.value.pointer(pointer) else { continue };
         let pod = node.to_json();
         let labels = pod["metadata"]["labels"]
@@ -125,6 +197,44 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert!(found.iter().all(|one| one.service_account() == "x" && one.labels["a"] == "b"));
         assert_eq!(found[2].in_object("/spec"), "/spec/jobTemplate/spec/template/spec");
+    }
+
+    #[test]
+    fn what_runs_counts_once() {
+        let owned = |kind: &str, name: &str, owner: Option<(&str, &str)>, phase: &str| {
+            let owners: Vec<Value> =
+                owner.into_iter().map(|(kind, name)| json!({"kind": kind, "name": name, "controller": true})).collect();
+            let version = match kind {
+                "Pod" => "v1",
+                "Job" | "CronJob" => "batch/v1",
+                _ => "apps/v1",
+            };
+            let template = json!({"spec": {"containers": []}});
+            json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "ownerReferences": owners},
+                   "spec": {"template": template, "jobTemplate": {"spec": {"template": template}}},
+                   "status": {"phase": phase}})
+        };
+        let objects = [
+            owned("Deployment", "d", None, ""),
+            owned("ReplicaSet", "d-1", Some(("Deployment", "d")), ""),
+            owned("ReplicaSet", "d-2", Some(("Deployment", "d")), ""),
+            owned("Pod", "d-2-x", Some(("ReplicaSet", "d-2")), "Running"),
+            owned("CronJob", "c", None, ""),
+            owned("Job", "c-1", Some(("CronJob", "c")), ""),
+            owned("Pod", "c-1-x", Some(("Job", "c-1")), "Succeeded"),
+            owned("Deployment", "not-yet", None, ""),
+            owned("ReplicaSet", "self", Some(("ReplicaSet", "self")), ""),
+            owned("Pod", "self-x", Some(("ReplicaSet", "self")), "Running"),
+        ];
+        let snapshot = Snapshot::from_json("x", &objects);
+        let left: Vec<String> =
+            without_makers(&snapshot, templates(&snapshot)).into_iter().map(|one| one.name).collect();
+        assert_eq!(left, ["d-2-x", "c", "c-1-x", "not-yet", "self-x"]);
+        let owners = Owners::new(&snapshot);
+        let written = |at: usize| owners.written(&snapshot, &snapshot.objects[at]).map(|(id, pointer)| (id.0, pointer));
+        assert_eq!(written(3), Some((0, "/spec/template")));
+        assert_eq!(written(6), Some((4, "/spec/jobTemplate/spec/template")));
+        assert_eq!(written(7), None);
     }
 
     #[test]

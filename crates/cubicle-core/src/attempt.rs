@@ -170,6 +170,9 @@ pub struct Observation {
     pub at: Timestamp,
     /// How long, in microseconds.
     pub duration_us: u64,
+    /// A dial that nobody answered, not even with an error, until its deadline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
 }
 
 /// All answers of one run of the probe.
@@ -247,6 +250,7 @@ mod tests {
                 detail: String::new(),
                 at: Timestamp::UNIX_EPOCH,
                 duration_us,
+                silent: false,
             }],
             disturbed: None,
         };

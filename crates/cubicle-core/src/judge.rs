@@ -40,16 +40,10 @@ pub fn judge(situation: &Situation, promised: &[&str], proof: &Proof) -> Vec<Gua
                 reason = format!("level {} does not promise it on this engine", situation.level);
             }
             GuaranteeReport {
-                id: guarantee.id.to_owned(),
-                alias: guarantee.alias.to_owned(),
-                layer: guarantee.layer,
-                place: guarantee.place,
-                sentence: guarantee.sentence.to_owned(),
-                mechanism: guarantee.mechanism.to_owned(),
                 verdict,
                 reason,
                 evidence: findings.into_iter().filter_map(|finding| finding.evidence).collect(),
-                references: guarantee.references.iter().map(|reference| (*reference).to_owned()).collect(),
+                ..GuaranteeReport::of(guarantee)
             }
         })
         .collect()

@@ -19,5 +19,6 @@ pub mod problem;
 pub mod quantity;
 pub mod registry;
 pub mod report;
+pub mod scan;
 pub mod template;
 pub mod workspace;

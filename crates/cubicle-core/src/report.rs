@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::guarantee::{Layer, Place};
+use crate::guarantee::{Guarantee, Layer, Place};
 use crate::level::{EngineKind, Level};
 use crate::name::{TemplateName, WorkspaceId};
 
@@ -65,6 +65,24 @@ pub struct GuaranteeReport {
     pub evidence: Vec<Evidence>,
     /// Sources.
     pub references: Vec<String>,
+}
+
+impl GuaranteeReport {
+    /// A guarantee of which nothing is known yet.
+    pub fn of(guarantee: &Guarantee) -> Self {
+        Self {
+            id: guarantee.id.to_owned(),
+            alias: guarantee.alias.to_owned(),
+            layer: guarantee.layer,
+            place: guarantee.place,
+            sentence: guarantee.sentence.to_owned(),
+            mechanism: guarantee.mechanism.to_owned(),
+            verdict: Verdict::Unproven,
+            reason: "nothing was observed".to_owned(),
+            evidence: Vec::new(),
+            references: guarantee.references.iter().map(|reference| (*reference).to_owned()).collect(),
+        }
+    }
 }
 
 /// How many guarantees have which verdict.

@@ -6,6 +6,7 @@ use crate::level::Level;
 use crate::name::TemplateName;
 use crate::problem::Problem;
 use crate::quantity::{Bytes, MilliCpu};
+use crate::scan::Scan;
 
 /// The version of the document schema.
 pub const API_VERSION: &str = "cubicle.dev/v1alpha1";
@@ -41,6 +42,10 @@ pub struct TemplateSpec {
     pub description: String,
     /// An image name (`jupyterlab`) or digest (`sha256:...`) known to the engine.
     pub image: String,
+    /// What a scanner found in the image. `cubicle template apply` writes it where the document
+    /// says `image: {name, scan: FILE}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Scan>,
     /// The command; empty means the image's own.
     #[serde(default)]
     pub command: Vec<String>,
@@ -343,6 +348,7 @@ mod tests {
             spec: TemplateSpec {
                 description: String::new(),
                 image: "jupyterlab".to_owned(),
+                scan: None,
                 command: Vec::new(),
                 port: 8888,
                 level,

@@ -12,6 +12,7 @@ pub mod door;
 pub mod engine;
 mod followed;
 pub mod keys;
+pub mod live;
 pub mod names;
 pub mod objects;
 pub mod prove;

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use cubicle_core::level::{Image, Level, Namespace};
 use cubicle_core::problem::Problem;
 use cubicle_core::quantity::{Bytes, MilliCpu};
+use cubicle_core::scan::{Judgement, ScanRule};
 use cubicle_core::template::Template;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The site's settings. Every name in it is an object of the cluster.
@@ -67,6 +69,9 @@ pub struct Settings {
     /// Between two proofs of a running workspace, in seconds.
     #[serde(default = "verify_every")]
     pub verify_every: u32,
+    /// When an image is refused for what a scanner found in it.
+    #[serde(default)]
+    pub image_scan: ScanRule,
 }
 
 /// The pods of the cluster's name server.
@@ -303,5 +308,16 @@ impl Settings {
             }
         }
         self.image(template).map(|_| ())
+    }
+
+    /// What the site's rule says about a template's image now.
+    ///
+    /// # Errors
+    /// The site has no such image.
+    pub fn judge_image(&self, template: &Template) -> Result<Judgement, Problem> {
+        let reference = self.image(template)?.reference;
+        let digest = reference.split_once('@').map(|(_, digest)| digest.to_owned());
+        let digests: Vec<String> = digest.into_iter().collect();
+        Ok(self.image_scan.judge(template.spec.scan.as_ref(), &digests, Timestamp::now()))
     }
 }

@@ -28,7 +28,7 @@ use crate::layout::Layout;
 use crate::settle::{environment, id_base, limits, secret};
 use crate::store::Row;
 use crate::supervisor::{Supervisor, unexpected};
-use crate::{images, volumes};
+use crate::{images, site, volumes};
 
 /// How long building a sandbox may take, in seconds.
 const BUILD_SECONDS: u64 = 60;
@@ -119,6 +119,13 @@ impl Launch {
         let image = images::find(&self.supervisor.layout, &template.spec.image)?;
         let promised = self.supervisor.promised(row.workspace.level).len();
         let row = self.supervisor.store.update(&self.id, |row| row.private.image = image.digest.clone())?;
+        let judged = site::image(&self.supervisor.layout, &row)?;
+        if !judged.opens {
+            // Nothing is built for an image that the site refuses; the report says why.
+            let report = judge::report(&row.workspace, Timestamp::now(), self.began.elapsed(), judged.alone());
+            self.supervisor.store.put_report(&self.id, &report)?;
+            return Err(Failure::Refused(refusal(&report)));
+        }
         let limits = limits(&row.private.template);
         let egress = match row.private.template.egress().mode {
             EgressMode::Walled => "any public host, nothing private",
@@ -259,7 +266,8 @@ impl Launch {
             Response::Proof(proof) => proof,
             other => return Err(unexpected("Prove", &other).into()),
         };
-        let guarantees = judge::judge(situation, &promised, &proof);
+        let mut guarantees = judge::judge(situation, &promised, &proof);
+        site::image(&self.supervisor.layout, row)?.enter(&mut guarantees);
         let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
         self.supervisor.store.put_report(&self.id, &report)?;
         let summary = report.summary;

@@ -35,6 +35,11 @@ impl Layout {
         self.home.join("engine/engine.db")
     }
 
+    /// What the site has decided for this machine; absent means the defaults.
+    pub fn site(&self) -> PathBuf {
+        self.home.join("site.yaml")
+    }
+
     /// The folder that the hub owns.
     pub fn hub(&self) -> PathBuf {
         self.home.join("hub")

@@ -15,6 +15,7 @@ mod recover;
 pub mod serve;
 mod server;
 mod settle;
+pub mod site;
 mod store;
 mod supervisor;
 mod templates;

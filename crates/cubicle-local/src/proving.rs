@@ -12,10 +12,10 @@ use cubicle_sandbox::client;
 use cubicle_sandbox::protocol::{Request, Response, RuntimeChoice};
 use jiff::Timestamp;
 
-use crate::machine;
 use crate::settle::{id_base, limits, secret};
 use crate::store::Row;
 use crate::supervisor::{Supervisor, state_word, unexpected};
+use crate::{machine, site};
 
 impl Supervisor {
     pub(crate) fn situation(&self, row: &Row) -> Situation {
@@ -80,6 +80,8 @@ impl Supervisor {
         if let Some(earlier) = self.store.report(id)? {
             carry_over(&mut guarantees, &earlier, &proof.plan);
         }
+        // Again: a scan becomes too old, and the site's rule may have changed.
+        site::image(&self.layout, &row)?.enter(&mut guarantees);
         let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
         self.store.put_report(id, &report)?;
         if !only.is_empty() {

@@ -51,6 +51,7 @@ pub(crate) fn word(answer: &Answer) -> Observation {
         detail: answer.detail.clone(),
         at: Timestamp::now(),
         duration_us: 0,
+        silent: false,
     }
 }
 

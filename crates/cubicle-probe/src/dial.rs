@@ -31,6 +31,8 @@ pub(crate) struct Target {
 pub(crate) struct Dialled {
     pub(crate) answer: Answer,
     pub(crate) duration: Duration,
+    /// Nothing came back until the deadline.
+    pub(crate) silent: bool,
 }
 
 /// A socket whose answer is not there yet.
@@ -84,7 +86,8 @@ fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
         .zip(targets)
         .map(|(result, target)| {
             let (result, duration) = result.unwrap_or((Err(Errno::TIMEDOUT), context.dial_deadline));
-            Dialled { answer: judge(context, target, result), duration }
+            let silent = result == Err(Errno::TIMEDOUT);
+            Dialled { answer: judge(context, target, result), duration, silent }
         })
         .collect()
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{GATE_CPU_PERIOD_US, Outcome};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::answer::{Answer, Context, name};
@@ -16,7 +17,7 @@ const STACK: usize = 2 * PAGE;
 /// How long the control may take on a busy machine.
 const CONTROL_SPIN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Threads that spin for the control: several, so that a busy machine's fair share is still above
+/// Processes that spin for the control: several, so that a busy machine's fair share is still above
 /// the limit. The tenant needs fewer to run into it, and the kernel counts that.
 const SPINNERS: usize = 8;
 const TENANT_SPINNERS: usize = 4;
@@ -83,50 +84,79 @@ extern "C" fn sleep(_: *mut libc::c_void) -> libc::c_int {
     }
 }
 
-fn clone_sleepers(limit: u32) -> Answer {
-    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-    let wanted = limit.saturating_add(1) as usize;
-    let length = wanted * STACK;
-    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    // SAFETY: a new private mapping that nothing else knows.
-    let stacks =
-        match unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) } {
-            Ok(stacks) => stacks.cast::<u8>(),
-            Err(errno) => return Answer::failed(format!("no stacks: {}", name(errno))),
-        };
-    let mut children = Vec::with_capacity(wanted);
-    let mut stopped = None;
-    for number in 1..=wanted {
-        // SAFETY: each child has a stack of its own inside the mapping, which lives until all
-        // of them are gone; sharing memory makes a child cheap, and it only sleeps.
-        let pid = unsafe {
-            libc::clone(
-                sleep,
-                stacks.add(number * STACK).cast(),
-                libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD,
-                std::ptr::null_mut(),
-            )
-        };
-        match Pid::from_raw(pid) {
-            Some(child) if pid > 0 => children.push(child),
-            _ => {
-                stopped = rustix::io::Errno::from_io_error(&std::io::Error::last_os_error());
-                break;
+extern "C" fn spin_on(_: *mut libc::c_void) -> libc::c_int {
+    // Straight to the kernel: the child shares its parent's memory and touches none of it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Children that share memory with this process and do one simple thing until they are killed. Cheap, and
+/// they take no lock: this runs in a child that was forked while other threads ran, and what those held
+/// then, such as the standard library's lock on its table of threads, nobody gives back here.
+struct Clones {
+    children: Vec<Pid>,
+    stacks: *mut u8,
+    length: usize,
+    /// Why there are fewer than were wanted.
+    stopped: Option<Errno>,
+}
+
+impl Clones {
+    fn start(wanted: usize, body: extern "C" fn(*mut libc::c_void) -> libc::c_int) -> Result<Self, Errno> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        let length = wanted * STACK;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: a new private mapping that nothing else knows.
+        let stacks =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) }?.cast();
+        let mut clones = Self { children: Vec::with_capacity(wanted), stacks, length, stopped: None };
+        for number in 1..=wanted {
+            // SAFETY: each child has a stack of its own inside the mapping, which lives until all
+            // of them are gone; the body takes no argument and never returns.
+            let pid = unsafe {
+                libc::clone(
+                    body,
+                    clones.stacks.add(number * STACK).cast(),
+                    libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD,
+                    std::ptr::null_mut(),
+                )
+            };
+            match Pid::from_raw(pid) {
+                Some(child) if pid > 0 => clones.children.push(child),
+                _ => {
+                    clones.stopped = Errno::from_io_error(&std::io::Error::last_os_error());
+                    break;
+                }
             }
         }
+        Ok(clones)
     }
-    let made = children.len();
-    for child in &children {
-        let _ = rustix::process::kill_process(*child, Signal::KILL);
+}
+
+impl Drop for Clones {
+    fn drop(&mut self) {
+        for child in &self.children {
+            let _ = rustix::process::kill_process(*child, Signal::KILL);
+        }
+        for child in &self.children {
+            while matches!(rustix::process::waitpid(Some(*child), WaitOptions::empty()), Err(Errno::INTR)) {}
+        }
+        // SAFETY: every child that had a stack in it is gone.
+        let _ = unsafe { rustix::mm::munmap(self.stacks.cast(), self.length) };
     }
-    for child in children {
-        while matches!(rustix::process::waitpid(Some(child), WaitOptions::empty()), Err(rustix::io::Errno::INTR)) {}
-    }
-    // SAFETY: every child that had a stack in it is gone.
-    let _ = unsafe { munmap(stacks.cast(), length) };
-    match stopped {
-        None => Answer::succeeded(format!("{made} processes at once")),
-        Some(errno) => Answer::denied(format!("{} after {made} processes", name(errno))),
+}
+
+fn clone_sleepers(limit: u32) -> Answer {
+    match Clones::start(limit.saturating_add(1) as usize, sleep) {
+        Err(errno) => Answer::failed(format!("no stacks: {}", name(errno))),
+        Ok(Clones { ref children, stopped: None, .. }) => {
+            Answer::succeeded(format!("{} processes at once", children.len()))
+        }
+        Ok(Clones { ref children, stopped: Some(errno), .. }) => {
+            Answer::denied(format!("{} after {} processes", name(errno), children.len()))
+        }
     }
 }
 
@@ -148,32 +178,12 @@ fn breaks_out(used: u64, wall: u64, limit: u64, period: u64) -> bool {
 pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
     let period = if context.is_control() { GATE_CPU_PERIOD_US } else { PERIOD_US };
     let length = if context.is_control() { CONTROL_SPIN } else { Duration::from_millis(milliseconds.min(5000)) };
+    let count = if context.is_control() { SPINNERS } else { TENANT_SPINNERS };
     let ran = child::run(PATIENCE, |teller| {
-        let began = Instant::now();
-        let mut started = 0;
-        for _ in 0..if context.is_control() { SPINNERS } else { TENANT_SPINNERS } {
-            let spun = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {
-                loop {
-                    std::hint::spin_loop();
-                }
-            });
-            started += usize::from(spun.is_ok());
-        }
-        let (used, wall, out) = loop {
-            std::thread::sleep(Duration::from_millis(2));
-            let (used, wall) = (processor_time(), micros(began.elapsed()));
-            let out = breaks_out(used, wall, limit, period);
-            if out || began.elapsed() >= length {
-                break (used, wall, out);
-            }
-        };
-        let answer = match () {
-            () if started == 0 => Answer::failed("no thread to spin with"),
-            () if out => Answer::succeeded(format!("{used} us of processor time in {wall} us")),
-            () => Answer::denied(format!("only {used} us of processor time in {wall} us")),
-        };
-        teller.tell(&child::word(&answer));
-        // The spinning threads end with the child.
+        teller.tell(&child::word(&match Clones::start(count, spin_on) {
+            Ok(spinners) if !spinners.children.is_empty() => spun(&spinners, length, limit, period),
+            _ => Answer::failed("no process to spin with"),
+        }));
     });
     match answer_of(ran) {
         (Some(Answer { outcome: Outcome::Denied, detail }), _) if context.is_control() => {
@@ -185,10 +195,35 @@ pub(crate) fn spin(context: &Context, milliseconds: u64, limit: u64) -> Answer {
     }
 }
 
-/// Processor time of this process and its threads, in microseconds.
-fn processor_time() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1000
+/// Watches the spinners until they have used more than the limit allows, or the time is over.
+fn spun(spinners: &Clones, length: Duration, limit: u64, period: u64) -> Answer {
+    let began = Instant::now();
+    loop {
+        std::thread::sleep(Duration::from_millis(2));
+        let used = spinners.children.iter().map(|spinner| processor_time(*spinner)).sum();
+        let wall = micros(began.elapsed());
+        if breaks_out(used, wall, limit, period) {
+            return Answer::succeeded(format!("{used} us of processor time in {wall} us"));
+        }
+        if began.elapsed() >= length {
+            return Answer::denied(format!("only {used} us of processor time in {wall} us"));
+        }
+    }
+}
+
+/// Processor time of a process, in microseconds; zero for one that is gone.
+fn processor_time(process: Pid) -> u64 {
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both write what they are given, and it lives longer than the calls.
+    let known = unsafe {
+        libc::clock_getcpuclockid(process.as_raw_nonzero().get(), &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    if !known {
+        return 0;
+    }
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
 }
 
 #[cfg(test)]

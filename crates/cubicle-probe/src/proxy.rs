@@ -23,7 +23,7 @@ pub(crate) fn all(targets: &[(SocketAddr, String)]) -> Vec<Dialled> {
             let work = move || {
                 for ((proxy, target), answer) in targets.iter().zip(answers) {
                     let began = Instant::now();
-                    *answer = Some(Dialled { answer: ask(*proxy, target), duration: began.elapsed() });
+                    *answer = Some(Dialled { answer: ask(*proxy, target), duration: began.elapsed(), silent: false });
                 }
             };
             // Without a thread the answers stay out, and what is missing is unproven.
@@ -33,7 +33,11 @@ pub(crate) fn all(targets: &[(SocketAddr, String)]) -> Vec<Dialled> {
     answers
         .into_iter()
         .map(|answer| {
-            answer.unwrap_or(Dialled { answer: Answer::failed("no thread to ask with"), duration: Duration::ZERO })
+            answer.unwrap_or(Dialled {
+                answer: Answer::failed("no thread to ask with"),
+                duration: Duration::ZERO,
+                silent: false,
+            })
         })
         .collect()
 }

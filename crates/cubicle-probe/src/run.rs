@@ -55,6 +55,7 @@ fn observation(attempt: &Attempt, answer: Answer, duration: Duration) -> Observa
         detail: answer.detail,
         at: Timestamp::now(),
         duration_us: micros(duration),
+        silent: false,
     }
 }
 
@@ -91,7 +92,13 @@ fn tunnels(attempts: &[Attempt]) -> Vec<Observation> {
 }
 
 fn named<'a>(attempts: impl Iterator<Item = &'a Attempt>, dialled: Vec<Dialled>) -> Vec<Observation> {
-    attempts.zip(dialled).map(|(attempt, dialled)| observation(attempt, dialled.answer, dialled.duration)).collect()
+    attempts
+        .zip(dialled)
+        .map(|(attempt, Dialled { answer, duration, silent })| Observation {
+            silent,
+            ..observation(attempt, answer, duration)
+        })
+        .collect()
 }
 
 /// Where an attempt runs.

@@ -17,6 +17,9 @@ use crate::dial::{self, Start, Target};
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long it lasts: what the catalogue's attempts ask for.
 const LENGTH: Duration = Duration::from_millis(300);
+/// How many rounds of dialling it has at least: on a busy machine its length may be over before the thread
+/// has run for the first time.
+const LEAST_ROUNDS: u32 = 5;
 
 /// One address's fate so far.
 #[derive(Debug, Clone)]
@@ -48,10 +51,12 @@ impl Window {
         round(&addresses, &fates, &mut waiting, began);
         let (shared, dialled) = (Arc::clone(&fates), Arc::clone(&addresses));
         let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
-            while began.elapsed() < LENGTH {
+            let mut rounds = 1;
+            while began.elapsed() < LENGTH || rounds < LEAST_ROUNDS {
                 std::thread::sleep(PAUSE);
                 collect(&shared, &mut waiting, began);
                 round(&dialled, &shared, &mut waiting, began);
+                rounds += 1;
             }
             collect(&shared, &mut waiting, began);
         });
@@ -76,7 +81,9 @@ impl Window {
             Some((after, how)) => {
                 Answer::succeeded(format!("{how} {} ms after the first instruction", after.as_millis()))
             }
-            None if !observed || fate.dials < 2 => Answer::failed("the window could not be observed"),
+            None if !observed || fate.dials < LEAST_ROUNDS => {
+                Answer::failed(format!("the window could not be observed: {} dials", fate.dials))
+            }
             None => Answer::denied(format!("{} dials over {} ms: {last}", fate.dials, LENGTH.as_millis())),
         };
         Some(Observation {
@@ -84,8 +91,8 @@ impl Window {
             outcome: answer.outcome,
             detail: answer.detail,
             at: self.opened,
-            // The window's length is not a dial that ran into its deadline.
-            duration_us: if answer.outcome == Outcome::Denied && fate.last.is_some() { 0 } else { micros(LENGTH) },
+            duration_us: micros(LENGTH),
+            silent: answer.outcome == Outcome::Denied && fate.last.is_none(),
         })
     }
 }

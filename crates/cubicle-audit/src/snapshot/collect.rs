@@ -24,11 +24,26 @@ pub struct File {
 /// Documents that one thread takes at a time.
 const CHUNK: usize = 256;
 
+/// Documents that are read before what they hold is counted.
+const WAVE: usize = 16_384;
+
+/// Values that a snapshot holds at most: about 3 GiB of memory in an audit. 100,000 pods with as
+/// many policies are 6 million.
+pub(super) const MOST_VALUES: usize = 10_000_000;
+
+/// Problems that are told one by one; of more there is a count.
+const MOST_PROBLEMS: usize = 10_000;
+
 impl Snapshot {
     /// Reads files. The order in which they are given does not matter: they are sorted by name.
     /// Nothing is left out silently: what cannot be read is in [`Snapshot::problems`].
     #[must_use]
-    pub fn from_files(mut files: Vec<File>) -> Self {
+    pub fn from_files(files: Vec<File>) -> Self {
+        Self::from_files_up_to(files, MOST_VALUES)
+    }
+
+    /// The same up to a number of values.
+    pub(super) fn from_files_up_to(mut files: Vec<File>, most: usize) -> Self {
         files.sort_by(|one, other| one.name.cmp(&other.name).then_with(|| one.bytes.cmp(&other.bytes)));
         let mut snapshot =
             Self { files: files.iter().map(|file| file.name.as_str().into()).collect(), ..Self::default() };
@@ -36,33 +51,45 @@ impl Snapshot {
         for (id, file) in (0..).map(FileId).zip(&files) {
             match document::decode(&file.bytes) {
                 Ok(text) => texts.push((id, text)),
-                Err(broken) => snapshot.broken(id, broken),
+                Err(broken) => snapshot.problems.push(broken.in_file(id)),
             }
         }
         let mut documents: Vec<(FileId, Document<'_>)> = Vec::new();
         for (id, text) in &texts {
             documents.extend(document::split(text).into_iter().map(|document| (*id, document)));
         }
-        let mut collector = Collector { snapshot, seen: FxHashMap::default(), texts: Texts::default() };
-        for (file, result) in parse_all(&documents) {
-            match result {
-                Ok(Some(parsed)) => collector.document(file, parsed),
-                Ok(None) => {}
-                Err(broken) => collector.snapshot.broken(file, broken),
+        let mut collector = Collector::new(snapshot);
+        let mut values = 0;
+        // In waves, so that what lies beyond the limit is never held.
+        for (wave, first) in documents.chunks(WAVE).zip((0..).step_by(WAVE)) {
+            for ((file, result), at) in parse_all(wave).into_iter().zip(first..) {
+                values += match &result {
+                    Ok(Some(parsed)) => parsed.values,
+                    _ => 0,
+                };
+                if values > most {
+                    collector.left_out(&documents[at..], most);
+                    return collector.finish();
+                }
+                match result {
+                    Ok(Some(parsed)) => collector.document(file, parsed),
+                    Ok(None) => {}
+                    Err(broken) => collector.problem(broken.in_file(file)),
+                }
             }
         }
-        collector.snapshot
+        collector.finish()
     }
 
     /// Takes objects that are JSON already, for example answers of the API server.
     #[must_use]
     pub fn from_json<'a>(name: &str, objects: impl IntoIterator<Item = &'a serde_json::Value>) -> Self {
         let snapshot = Self { files: vec![name.into()], ..Self::default() };
-        let mut collector = Collector { snapshot, seen: FxHashMap::default(), texts: Texts::default() };
+        let mut collector = Collector::new(snapshot);
         for object in objects {
-            collector.document(FileId(0), Parsed { node: Node::from_json(object), given_twice: Vec::new() });
+            collector.document(FileId(0), Parsed { node: Node::from_json(object), given_twice: Vec::new(), values: 0 });
         }
-        collector.snapshot
+        collector.finish()
     }
 
     /// The objects whose kinds Kubernetes does not have: how many of each.
@@ -76,21 +103,16 @@ impl Snapshot {
         }
         counts
     }
+}
 
-    fn broken(&mut self, file: FileId, broken: Broken) {
-        let source = SourceRef { file, line: broken.line, column: broken.column };
-        self.add_problem(Severity::Error, source, broken.what, "correct the file; its other documents were read");
-    }
-
-    /// Notes a problem of the input.
-    pub(crate) fn add_problem(
-        &mut self,
-        severity: Severity,
-        source: SourceRef,
-        what: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
-        self.problems.push(InputProblem { severity, source, what: what.into(), remedy: remedy.into() });
+impl Broken {
+    fn in_file(self, file: FileId) -> InputProblem {
+        InputProblem {
+            severity: Severity::Error,
+            source: SourceRef { file, line: self.line, column: self.column },
+            what: self.what,
+            remedy: "correct the file; its other documents were read".to_owned(),
+        }
     }
 }
 
@@ -137,12 +159,68 @@ struct Collector {
     /// Where each object is that has a name.
     seen: FxHashMap<ObjectKey, usize>,
     texts: Texts,
+    /// Problems that are only counted, and the weightiest of them.
+    untold: usize,
+    weightiest: Severity,
 }
 
 impl Collector {
+    fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot, seen: FxHashMap::default(), texts: Texts::default(), untold: 0, weightiest: Severity::Note }
+    }
+
+    fn problem(&mut self, problem: InputProblem) {
+        if self.snapshot.problems.len() < MOST_PROBLEMS {
+            self.snapshot.problems.push(problem);
+        } else {
+            self.untold += 1;
+            self.weightiest = self.weightiest.max(problem.severity);
+        }
+    }
+
+    fn add_problem(
+        &mut self,
+        severity: Severity,
+        source: SourceRef,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.problem(InputProblem { severity, source, what: what.into(), remedy: remedy.into() });
+    }
+
+    /// Tells what is not read because there is too much.
+    fn left_out(&mut self, documents: &[(FileId, Document<'_>)], most: usize) {
+        let Some((file, first)) = documents.first() else { return };
+        // The marker of a document stands on its first line.
+        let source = SourceRef { file: *file, line: first.lines_before.saturating_add(1), column: 0 };
+        let left = documents.len();
+        let what = format!("more than {most} values were read; the {left} documents from here on were not");
+        // Past any other problem: nobody may miss it.
+        let remedy = "audit parts of it: namespaces do not depend on each other but for policies between them";
+        self.snapshot.problems.push(InputProblem {
+            severity: Severity::Error,
+            source,
+            what,
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn finish(mut self) -> Snapshot {
+        if self.untold > 0 {
+            let source = SourceRef { file: FileId(0), line: 0, column: 0 };
+            self.snapshot.problems.push(InputProblem {
+                severity: self.weightiest,
+                source,
+                what: format!("{} problems more are not told", self.untold),
+                remedy: "correct those above first".to_owned(),
+            });
+        }
+        self.snapshot
+    }
+
     fn document(&mut self, file: FileId, parsed: Parsed) {
         for (key, line, column) in parsed.given_twice {
-            self.snapshot.add_problem(
+            self.add_problem(
                 Severity::Warning,
                 SourceRef { file, line, column },
                 format!("key \"{key}\" is given twice; the last one counts"),
@@ -167,7 +245,7 @@ impl Collector {
                 }
                 _ => (Severity::Note, format!("this is not a Kubernetes object but {}", node.kind_of_value())),
             };
-            self.snapshot.add_problem(severity, source, what, "give both, or leave the file out");
+            self.add_problem(severity, source, what, "give both, or leave the file out");
             return;
         };
         if kinds::is_list(api_version, kind) && depth < 4 {
@@ -199,19 +277,11 @@ impl Collector {
             }
             Some(Value::Null) => {}
             None => {
-                self.snapshot.add_problem(
-                    Severity::Warning,
-                    source,
-                    "this list has no items",
-                    "give them, or leave it out",
-                );
+                self.add_problem(Severity::Warning, source, "this list has no items", "give them, or leave it out");
             }
-            Some(_) => self.snapshot.add_problem(
-                Severity::Error,
-                source,
-                "the items of this list are no list",
-                "correct the file",
-            ),
+            Some(_) => {
+                self.add_problem(Severity::Error, source, "the items of this list are no list", "correct the file")
+            }
         }
     }
 
@@ -227,12 +297,7 @@ impl Collector {
             (_, false) => Some(namespace),
         };
         if name.is_empty() && value.at(&["metadata", "generateName"]).is_none() {
-            self.snapshot.add_problem(
-                Severity::Error,
-                source,
-                format!("this {kind} has no metadata.name"),
-                "give it one",
-            );
+            self.add_problem(Severity::Error, source, format!("this {kind} has no metadata.name"), "give it one");
         }
         let object = Object { api_version, kind, namespace, name, value, source };
         if object.name.is_empty() {
@@ -253,14 +318,9 @@ impl Collector {
         };
         let at = self.snapshot.locate(first.source);
         if is_same {
-            self.snapshot.add_problem(
-                Severity::Note,
-                source,
-                format!("{named} is given twice, alike; first at {at}"),
-                "",
-            );
+            self.add_problem(Severity::Note, source, format!("{named} is given twice, alike; first at {at}"), "");
         } else {
-            self.snapshot.add_problem(
+            self.add_problem(
                 Severity::Error,
                 source,
                 format!("{named} is given twice, differently; the one at {at} was taken"),
@@ -277,7 +337,7 @@ impl Collector {
             Some(other) => {
                 let place =
                     if other.line == 0 { source } else { SourceRef { file, line: other.line, column: other.column } };
-                self.snapshot.add_problem(
+                self.add_problem(
                     Severity::Error,
                     place,
                     format!(

@@ -38,6 +38,8 @@ pub(super) struct Broken {
 pub(super) struct Parsed {
     pub(super) node: Node,
     pub(super) given_twice: Vec<(Arc<str>, u32, u32)>,
+    /// How many values it holds, aliases written out.
+    pub(super) values: usize,
 }
 
 /// The text of a file: UTF-8, or UTF-16 with a byte order mark.
@@ -207,7 +209,8 @@ fn from_strict_json(document: Document<'_>) -> Option<Parsed> {
     let json: serde_json::Value = serde_json::from_str(document.text).ok()?;
     let mut node = Node::from_json(&json);
     (node.line, node.column) = (document.lines_before + 1, 1);
-    Some(Parsed { node, given_twice: Vec::new() })
+    let values = document.text.len() / 8;
+    Some(Parsed { node, given_twice: Vec::new(), values })
 }
 
 /// A list or mapping that is not finished.
@@ -231,6 +234,7 @@ struct Builder<'texts> {
     open: Vec<Open>,
     anchors: FxHashMap<usize, (Node, usize)>,
     aliased: usize,
+    values: usize,
     given_twice: Vec<(Arc<str>, u32, u32)>,
     root: Option<Node>,
 }
@@ -243,6 +247,7 @@ impl<'texts> Builder<'texts> {
             open: Vec::new(),
             anchors: FxHashMap::default(),
             aliased: 0,
+            values: 0,
             given_twice: Vec::new(),
             root: None,
         }
@@ -260,7 +265,8 @@ impl<'texts> Builder<'texts> {
             })?;
             self.take(event, &span)?;
         }
-        Ok(self.root.map(|node| Parsed { node, given_twice: self.given_twice }))
+        let values = self.values + self.aliased;
+        Ok(self.root.map(|node| Parsed { node, given_twice: self.given_twice, values }))
     }
 
     fn place(&self, line: usize, column_from_zero: usize) -> (u32, u32) {
@@ -275,6 +281,8 @@ impl<'texts> Builder<'texts> {
 
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Broken> {
         let (line, column) = self.place(span.start.line(), span.start.col());
+        self.values +=
+            usize::from(matches!(event, Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..)));
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = self.scalar(&text, style, tag.as_deref());

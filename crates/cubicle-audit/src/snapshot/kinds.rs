@@ -110,6 +110,50 @@ pub(super) fn scope(api_version: &str, kind: &str) -> Scope {
     }
 }
 
+/// Kinds of Kubernetes that no rule looks at, and that a busy cluster has many of.
+const IDLE: &[(&str, &[&str])] = &[
+    ("", &["Binding", "ComponentStatus", "Event", "PodTemplate"]),
+    ("apps", &["ControllerRevision"]),
+    ("autoscaling", &["HorizontalPodAutoscaler"]),
+    ("authentication.k8s.io", &["SelfSubjectReview", "TokenReview"]),
+    (
+        "authorization.k8s.io",
+        &["LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"],
+    ),
+    ("coordination.k8s.io", &["Lease", "LeaseCandidate"]),
+    ("events.k8s.io", &["Event"]),
+    ("policy", &["PodDisruptionBudget"]),
+    ("storage.k8s.io", &["CSINode", "CSIStorageCapacity", "VolumeAttachment"]),
+];
+
+/// Groups of known layouts.
+const LAYOUTS: &[&str] = &["agents.x-k8s.io", "extensions.agents.x-k8s.io", "kubeflow.org"];
+
+/// What a live cluster is asked about a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// Rules look at its objects, or they change what the rules say.
+    Objects,
+    /// It is not understood; how many there are is told.
+    Number,
+    /// It changes no verdict.
+    None,
+}
+
+/// What a live cluster is asked about a kind.
+#[must_use]
+pub fn interest(group: &str, kind: &str) -> Interest {
+    let has = |table: &[(&str, &[&str])]| table.iter().any(|(name, kinds)| *name == group && kinds.contains(&kind));
+    let is_known = has(NAMESPACED) || has(CLUSTER_WIDE);
+    if has(IDLE) {
+        Interest::None
+    } else if is_known || LAYOUTS.contains(&group) || crate::network::cluster::changes_the_network(group, kind) {
+        Interest::Objects
+    } else {
+        Interest::Number
+    }
+}
+
 /// Whether this is a list of objects: `List`, or `PodList` with items.
 pub(super) fn is_list(api_version: &str, kind: &str) -> bool {
     kind.strip_suffix("List")

@@ -9,7 +9,10 @@ mod scalar;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use collect::File;
+pub use kinds::{Interest, interest};
 pub use node::{Entry, Node, Value};
 
 /// Which file of a [`Snapshot`]: an index into [`Snapshot::files`].
@@ -105,13 +108,32 @@ pub struct Snapshot {
     pub objects: Vec<Object>,
     /// What is wrong with the input.
     pub problems: Vec<InputProblem>,
+    /// Kinds of a live cluster that could not be read.
+    pub unread: Vec<Unread>,
+}
+
+/// A kind whose objects are not known, though the cluster may hold some.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unread {
+    /// The API group; "" is the core group.
+    pub group: String,
+    /// The kind.
+    pub kind: String,
+    /// Why, for people: "this account may not list secrets".
+    pub reason: String,
 }
 
 impl Snapshot {
     /// Whether everything could be read and nothing would be refused.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.problems.iter().all(|problem| problem.severity < Severity::Error)
+        self.unread.is_empty() && !self.is_broken()
+    }
+
+    /// Whether something of the input could not be read or would be refused.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
     }
 
     /// An object by its index.

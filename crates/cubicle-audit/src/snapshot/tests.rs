@@ -189,6 +189,35 @@ fn many_documents_keep_their_order() {
 }
 
 #[test]
+fn what_is_too_much_is_told_and_makes_the_whole_incomplete() {
+    let text: String =
+        (0..40_000).map(|at| format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{at}}}\n")).collect();
+    let files = || vec![File { name: "a.yaml".to_owned(), bytes: text.clone().into_bytes() }];
+    // Eight values each: two mappings, three keys and one more, and their texts.
+    let snapshot = Snapshot::from_files_up_to(files(), 80_000);
+    let read = snapshot.objects.len();
+    assert!((8_000..20_000).contains(&read), "{read}");
+    assert!(!snapshot.is_complete());
+    let line = read * 4 + 1;
+    assert_eq!(
+        problems(&snapshot),
+        [format!(
+            "Error a.yaml:{line}: more than 80000 values were read; the {} documents from here on were not",
+            40_000 - read
+        )]
+    );
+    assert!(Snapshot::from_files(files()).is_complete());
+}
+
+#[test]
+fn a_million_problems_are_counted() {
+    let text = "---\nkind: Pod\n".repeat(10_500);
+    let snapshot = one(&text);
+    assert_eq!(snapshot.problems.len(), 10_001);
+    assert_eq!(problems(&snapshot).pop().as_deref(), Some("Error a.yaml: 500 problems more are not told"));
+}
+
+#[test]
 fn folders_are_read_without_following_loops() -> std::io::Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path();

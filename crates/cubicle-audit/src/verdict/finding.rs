@@ -76,6 +76,12 @@ pub struct Finding {
 pub const MOST_NAMED: usize = 5;
 
 impl Finding {
+    /// What the tenant could do, as far as one knows: "could ..." or "may ...".
+    pub fn claim(&self) -> String {
+        let word = if self.verdict == Verdict::Breached { "could" } else { "may" };
+        format!("{word} {}", self.sentence)
+    }
+
     /// Whether it counts towards the result.
     pub fn counts(&self) -> bool {
         self.suppressed.is_none()

@@ -64,6 +64,7 @@ pub fn live_with(
             notes.push(format!("the suppression of {} fits no finding any more", one.finding));
         }
     }
+    report.result = report.standing();
     Ok(notes)
 }
 

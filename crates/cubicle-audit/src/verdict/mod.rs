@@ -1,5 +1,6 @@
 //! From facts to verdicts: which guarantees of the catalogue the manifests give to each workspace.
 
+mod disagree;
 mod finding;
 mod fix;
 mod lived_with;
@@ -9,24 +10,28 @@ mod preset;
 mod rules;
 mod scene;
 mod tenancy;
+mod unread;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fmt;
 use std::net::SocketAddr;
 
 use cubicle_core::catalogue;
 use cubicle_core::guarantee::{Guarantee, Layer, Place};
 use cubicle_core::level::{EngineKind, Level};
 use cubicle_core::report::{Summary, Verdict};
+use cubicle_core::scan::{Scan, ScanRule};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::network::Profile;
-use crate::network::cluster::Cluster;
+use crate::network::cluster::{Cluster, Foreign};
 use crate::pod_security::Pod;
 use crate::rbac::Manifests;
-use crate::snapshot::{InputProblem, Severity as InputSeverity, Snapshot};
+use crate::snapshot::{InputProblem, Severity as InputSeverity, Snapshot, Unread};
 
+pub use disagree::{Disagreement, disagreements};
 pub use finding::{Finding, Location, MOST_NAMED, Severity};
 pub use fix::{Fix, Operation, Target, apply};
 pub use lived_with::{Suppression, live_with};
@@ -50,6 +55,12 @@ pub struct Options {
     pub registries: Vec<String>,
     /// Addresses of the API server beyond those that the manifests tell.
     pub api_server: Vec<SocketAddr>,
+    /// What scanners found in images.
+    pub scans: Vec<Scan>,
+    /// The site's rule about them.
+    pub scan_rule: ScanRule,
+    /// The time, for the age of scans; without it they are not looked at.
+    pub now: Option<Timestamp>,
 }
 
 impl Default for Options {
@@ -60,6 +71,9 @@ impl Default for Options {
             profile: Profile::default(),
             registries: Vec::new(),
             api_server: Vec::new(),
+            scans: Vec::new(),
+            scan_rule: ScanRule::default(),
+            now: None,
         }
     }
 }
@@ -98,6 +112,32 @@ pub struct InputNote {
     pub remedy: String,
 }
 
+/// What an audit comes to, the findings that somebody lives with left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Everything was read, and every promise of the level that manifests can decide is held.
+    Clean,
+    /// A promise is not kept.
+    Breached,
+    /// Nothing is known to be breached, but something is left open.
+    Unproven,
+    /// Nothing is known to be breached, but not everything could be read.
+    #[default]
+    Unknown,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Clean => "clean",
+            Self::Breached => "breached",
+            Self::Unproven => "unproven",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
 /// Everything an audit says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
@@ -117,6 +157,9 @@ pub struct Report {
     pub objects: usize,
     /// Whether everything could be read.
     pub complete: bool,
+    /// What it comes to.
+    #[serde(default)]
+    pub result: Standing,
     /// The counts of the verdicts.
     pub summary: Summary,
     /// Every guarantee of the catalogue that exists on Kubernetes.
@@ -129,6 +172,30 @@ pub struct Report {
     pub problems: Vec<InputNote>,
     /// Kinds that are not understood, with how many there are.
     pub unknown_kinds: BTreeMap<String, usize>,
+    /// Kinds that could not be read, with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
+}
+
+impl Report {
+    /// What it comes to now: findings may have been marked as lived with.
+    pub fn standing(&self) -> Standing {
+        let counts = |verdict| self.findings.iter().any(|one| one.counts() && one.verdict == verdict);
+        if counts(Verdict::Breached) {
+            Standing::Breached
+        } else if !self.complete {
+            Standing::Unknown
+        } else if counts(Verdict::Unproven) || self.workspaces == 0 {
+            Standing::Unproven
+        } else {
+            Standing::Clean
+        }
+    }
+
+    /// Whether a document is broken, and not only a kind unreadable.
+    pub fn is_broken(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == "error")
+    }
 }
 
 /// Judges a snapshot. What a known layout's program makes at run time is added to it.
@@ -141,6 +208,8 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
     snapshot.problems.extend(malformed);
     let cluster = Cluster::new(snapshot);
     snapshot.problems.extend(cluster.problems.iter().cloned());
+    let foreign: Vec<InputProblem> = cluster.foreign.iter().filter_map(|one| foreign(snapshot, one)).collect();
+    snapshot.problems.extend(foreign);
     let snapshot = &*snapshot;
     let scene = Scene::new(snapshot, &recognised, &manifests, options, (objects, cluster));
     let choices = options.level.choices();
@@ -156,18 +225,34 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
             Some(entry) if entry.alias == "IM-02" && options.registries.is_empty() => {
                 ruling(guarantee, Verdict::NotClaimed, "no list of registries was given (--registry)", 0)
             }
+            Some(entry) if entry.alias == "IM-07" && scene.scan_rule.is_none() => {
+                ruling(guarantee, Verdict::NotClaimed, "no scan of the images was given (--scan)", 0)
+            }
+            // Scanners list the secrets that they see, and do not say whether they looked.
+            Some(entry) if entry.alias == "IM-06" && scene.scans.iter().all(|scan| scan.secrets.is_empty()) => {
+                ruling(guarantee, Verdict::NotClaimed, "no scan that lists secrets was given (--scan)", 0)
+            }
             Some(_) if recognised.workspaces.is_empty() => {
                 ruling(guarantee, Verdict::Unproven, "no workspace was found", 0)
             }
             Some(entry) => {
-                let found = gather(&scene, guarantee, entry.rule);
-                let verdict = worst(&found);
+                let mut found = gather(&scene, guarantee, entry.rule);
+                let unseen = unread::unseen(snapshot, entry.alias);
+                for one in &mut found {
+                    if let Some(unseen) = unseen.as_ref().filter(|unseen| unseen.hides_walls) {
+                        one.finding.verdict = unseen.weaken(one.finding.verdict);
+                        one.finding.witness.push(unseen.reason.clone());
+                    }
+                }
+                let seen = worst(&found);
+                let verdict = unseen.as_ref().map_or(seen, |unseen| unseen.weaken(seen));
                 let concerned: BTreeSet<&String> = found.iter().flat_map(|one| &one.all).collect();
                 let reason = match (verdict, found.first()) {
+                    (Verdict::Unproven, None) => unseen.map(|unseen| unseen.reason).unwrap_or_default(),
                     (Verdict::Held, _) | (_, None) => {
                         format!("nothing in the manifests breaks it for {} workspaces", recognised.workspaces.len())
                     }
-                    (_, Some(first)) => format!("could {}", first.finding.sentence),
+                    (_, Some(first)) => first.finding.claim(),
                 };
                 let ruling = ruling(guarantee, verdict, &reason, concerned.len());
                 findings.extend(found.into_iter().map(|one| one.finding));
@@ -182,7 +267,7 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
         weight(one).cmp(&weight(other)).then_with(|| place(one).cmp(&place(other)))
     });
     let tenants: BTreeSet<&str> = recognised.workspaces.iter().map(|one| one.tenant.as_str()).collect();
-    Report {
+    let mut report = Report {
         level: options.level,
         profile: options.profile.name().to_owned(),
         preset: recognised.preset.map(|preset| preset.to_string()),
@@ -191,6 +276,7 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
         tenants: tenants.len(),
         objects,
         complete: snapshot.is_complete(),
+        result: Standing::default(),
         summary: count(&guarantees),
         guarantees,
         findings,
@@ -201,7 +287,23 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
             .into_iter()
             .map(|((version, kind), count)| (format!("{version} {kind}"), count))
             .collect(),
-    }
+        unread: snapshot.unread.clone(),
+    };
+    report.result = report.standing();
+    report
+}
+
+/// Kinds that undo every verdict on the network.
+fn foreign(snapshot: &Snapshot, one: &Foreign) -> Option<InputProblem> {
+    Some(InputProblem {
+        severity: InputSeverity::Warning,
+        source: snapshot.object(one.first)?.source,
+        what: format!(
+            "{} {} ({}) change the network in ways that are not known here; no verdict on the network is certain",
+            one.count, one.kind, one.api_version
+        ),
+        remedy: "prove the network's walls by a live probe".to_owned(),
+    })
 }
 
 /// Pods with fields of the wrong type: no check can read them.
@@ -295,8 +397,8 @@ fn gather(scene: &Scene<'_>, guarantee: &Guarantee, rule: rules::Rule) -> Vec<Ga
 }
 
 fn finding(guarantee: &Guarantee, cause: Cause) -> Finding {
-    let mut hasher = DefaultHasher::new();
-    (guarantee.id, &cause.object, &cause.key, cause.verdict == Verdict::Breached).hash(&mut hasher);
+    let breached = if cause.verdict == Verdict::Breached { "breached" } else { "unproven" };
+    let fingerprint = stable_hash(&[guarantee.id, &cause.object, &cause.key, breached]);
     Finding {
         guarantee: guarantee.id.to_owned(),
         alias: guarantee.alias.to_owned(),
@@ -310,9 +412,18 @@ fn finding(guarantee: &Guarantee, cause: Cause) -> Finding {
         workspaces: Vec::new(),
         workspace_count: 0,
         fix: cause.fix,
-        fingerprint: format!("{}-{:016x}", guarantee.alias, hasher.finish()),
+        fingerprint: format!("{}-{fingerprint:016x}", guarantee.alias),
         suppressed: None,
     }
+}
+
+/// FNV-1a, which is the same in every version of every program: baselines are kept for years.
+fn stable_hash(parts: &[&str]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in parts.iter().flat_map(|part| part.bytes().chain([0])) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash
 }
 
 fn worst(found: &[Gathered]) -> Verdict {

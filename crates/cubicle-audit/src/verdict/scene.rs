@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+use cubicle_core::scan::{Scan, ScanRule};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Options;
@@ -15,7 +17,7 @@ use crate::network::cluster::Cluster;
 use crate::rbac::manifests::labels;
 use crate::rbac::{Escalation, Identity, Manifests, Selector, escalate};
 use crate::snapshot::{Object, ObjectId, Snapshot, SourceRef};
-use crate::workload::Template;
+use crate::workload::{Owners, Template};
 
 /// What the rules look at.
 pub(crate) struct Scene<'a> {
@@ -25,6 +27,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) manifests: &'a Manifests,
     pub(crate) preset: Option<Preset>,
     pub(crate) registries: &'a [String],
+    pub(crate) scans: &'a [Scan],
+    /// The site's rule about images and the time; none when there is no scan.
+    pub(crate) scan_rule: Option<(&'a ScanRule, Timestamp)>,
+    owners: Owners<'a>,
     /// The first object that was not read but made up.
     pub(crate) first_made: usize,
     pub(crate) wire: Wire,
@@ -84,6 +90,9 @@ impl<'a> Scene<'a> {
             namespaces: namespaces.collect(),
             in_namespace,
             escalations: RefCell::default(),
+            scans: &options.scans,
+            scan_rule: options.now.filter(|_| !options.scans.is_empty()).map(|now| (&options.scan_rule, now)),
+            owners: Owners::new(snapshot),
             snapshot,
             workspaces,
             templates: &recognised.templates,
@@ -173,10 +182,16 @@ impl<'a> Scene<'a> {
             let program = self.preset.map_or_else(String::new, |preset| format!(" by {preset}"));
             return Some(Fix::Setting { text: format!("in the pods made{program}, {}", lines.join("; ")) });
         }
+        // Who made the pod would make it again as it was: the change belongs there.
+        let written = self.owners.written(self.snapshot, object);
+        let (object, prefix) = match written.and_then(|(id, pointer)| Some((self.snapshot.object(id)?, pointer))) {
+            Some(written) => written,
+            None => (object, template.pointer),
+        };
         let mut json = object.json();
         let mut operations = Vec::new();
         for (pointer, value) in changes {
-            let path = template.in_object(&pointer);
+            let path = format!("{prefix}{pointer}");
             let steps = match value {
                 Some(value) => set(&json, &path, value),
                 None if json.pointer(&path).is_some() => vec![Operation::Remove { path }],

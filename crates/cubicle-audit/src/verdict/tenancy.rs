@@ -9,7 +9,7 @@ use cubicle_core::problem::Problem;
 use crate::rbac::Selector;
 use crate::rbac::manifests::labels;
 use crate::snapshot::Snapshot;
-use crate::workload::{Template, templates};
+use crate::workload::{Template, templates, without_makers};
 
 /// A layout whose workspaces are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,7 +163,7 @@ pub(super) fn recognise(snapshot: &mut Snapshot, tenancy: &Tenancy) -> Recognise
         (None, None) => Preset::ALL.into_iter().find(|preset| preset.is_here(snapshot)),
     };
     let completed = preset.map_or(0, |preset| preset.complete(snapshot));
-    let mut templates = templates(snapshot);
+    let mut templates = without_makers(snapshot, templates(snapshot));
     // Their pods were made above.
     templates.retain(|template| !matches!(template.kind.as_str(), "Notebook" | "Sandbox" | "SandboxTemplate"));
     let namespaces: BTreeMap<String, BTreeMap<String, String>> =

@@ -113,6 +113,25 @@ pub(super) const ENTRIES: &[Entry] = &[
     },
     Entry {
         guarantee: Guarantee {
+            id: "image.known-exploits",
+            alias: "IM-07",
+            layer: Layer::Workload,
+            place: Place::Image,
+            engines: BOTH,
+            sentence: "A workspace's image does not hold software with known exploits that have a fix.",
+            mechanism: "A gate on the findings of a scanner.",
+            static_rule: "Imported findings of Trivy or Grype, by severity and age.",
+            live_probe: "",
+            positive_control: "",
+            references: &[
+                "https://www.cisa.gov/known-exploited-vulnerabilities-catalog",
+                "NIST SP 800-190 section 4.1.1",
+            ],
+        },
+        attempts: None,
+    },
+    Entry {
+        guarantee: Guarantee {
             id: "image.user",
             alias: "IM-04",
             layer: Layer::Workload,

@@ -17,6 +17,8 @@ const NEVER_LOCAL: &[&str] = &[
     "container.security-module",
     "neighbour.disk-io",
     "neighbour.memory-bandwidth",
+    // Nothing is tried: a scan that the template brings decides.
+    crate::scan::GUARANTEE,
 ];
 
 /// On Kubernetes a walled workspace reaches public hosts without a proxy.

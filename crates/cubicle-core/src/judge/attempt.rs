@@ -16,7 +16,7 @@ pub(super) fn finding(guarantee: &Guarantee, attempt: &Attempt, situation: &Situ
         let reason = format!("{label}: an observation is missing, or there is more than one");
         return Finding { verdict: Verdict::Unproven, reason, evidence: None };
     };
-    let (mut verdict, mut reason) = decide(label, attempt, proof, before, tenant, after);
+    let (mut verdict, mut reason) = decide(label, proof, before, tenant, after);
     if verdict == Verdict::Absent && must_answer(situation, &attempt.action) {
         verdict = Verdict::Unproven;
         reason = format!("{label}: the platform's own control does not answer: {}", printable(&before.detail));
@@ -36,7 +36,6 @@ fn must_answer(situation: &Situation, action: &Action) -> bool {
 
 fn decide(
     label: &str,
-    attempt: &Attempt,
     proof: &Proof,
     before: &Observation,
     tenant: &Observation,
@@ -53,12 +52,10 @@ fn decide(
         (Outcome::Missing, _) => {
             (Verdict::Unproven, format!("{label} is missing inside, but not for the control: {said}"))
         }
-        (Outcome::Denied, (Outcome::Succeeded, Outcome::Succeeded)) => {
-            match too_slow(attempt, proof, before, tenant, after) {
-                Some(reason) => (Verdict::Unproven, format!("{label}: {reason}")),
-                None => (Verdict::Held, String::new()),
-            }
-        }
+        (Outcome::Denied, (Outcome::Succeeded, Outcome::Succeeded)) => match too_slow(proof, before, tenant, after) {
+            Some(reason) => (Verdict::Unproven, format!("{label}: {reason}")),
+            None => (Verdict::Held, String::new()),
+        },
         (Outcome::Denied, _) => {
             let (when, control) =
                 if before.outcome == Outcome::Succeeded { ("after", after) } else { ("before", before) };
@@ -68,19 +65,12 @@ fn decide(
     }
 }
 
-/// A dial that ran into its deadline says something only when the control was much faster.
-fn too_slow(
-    attempt: &Attempt,
-    proof: &Proof,
-    before: &Observation,
-    tenant: &Observation,
-    after: &Observation,
-) -> Option<String> {
-    let dialled =
-        matches!(attempt.action, Action::TcpConnect { .. } | Action::TcpWindow { .. } | Action::UdpExchange { .. });
+/// Silence until the deadline says something only when the control was much faster. An answer, be it a
+/// refusal, says what it says, however late a busy machine let it be read.
+fn too_slow(proof: &Proof, before: &Observation, tenant: &Observation, after: &Observation) -> Option<String> {
     let deadline = proof.plan.dial_deadline_ms.saturating_mul(1000);
     let slowest = before.duration_us.max(after.duration_us);
-    (dialled && tenant.duration_us >= deadline && slowest.saturating_mul(DIAL_MARGIN) > deadline)
+    (tenant.silent && slowest.saturating_mul(DIAL_MARGIN) > deadline)
         .then(|| format!("no answer within {deadline} us, and the control took {slowest} us itself"))
 }
 

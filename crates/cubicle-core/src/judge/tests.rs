@@ -39,6 +39,7 @@ fn run(plan: &ProbePlan, role: Role, outcome: Outcome) -> Observations {
             detail: "EPERM".to_owned(),
             at: Timestamp::UNIX_EPOCH,
             duration_us: 10,
+            silent: false,
         })
         .collect();
     Observations { nonce: plan.nonce.clone(), role, observations, disturbed: None }
@@ -154,16 +155,21 @@ fn a_control_that_fails_once_proves_nothing() {
 }
 
 #[test]
-fn a_time_out_needs_a_fast_control() {
+fn silence_needs_a_fast_control_and_a_late_refusal_does_not() {
+    let mail = |one: &&mut Observation| one.attempt.starts_with("network.mail/");
     let mut proof = proof(Phase::Gate);
-    for one in proof.tenant.observations.iter_mut().filter(|one| one.attempt.starts_with("network.mail/")) {
-        one.duration_us = 100_000;
+    for one in proof.tenant.observations.iter_mut().filter(mail) {
+        (one.silent, one.duration_us) = (true, 100_000);
     }
     assert_eq!(verdict(&proof, "network.mail"), Verdict::Held);
-    for one in proof.control_after.observations.iter_mut().filter(|one| one.attempt.starts_with("network.mail/")) {
+    for one in proof.control_after.observations.iter_mut().filter(mail) {
         one.duration_us = 30_000;
     }
     assert_eq!(verdict(&proof, "network.mail"), Verdict::Unproven);
+    for one in proof.tenant.observations.iter_mut().filter(mail) {
+        one.silent = false;
+    }
+    assert_eq!(verdict(&proof, "network.mail"), Verdict::Held);
 }
 
 #[test]

@@ -139,6 +139,19 @@ async fn begin(workspace: &Workspace, context: &Context, place: &Place, document
         remove(&place.pods, pod).await?;
         return Ok(Action::requeue(SOON));
     }
+    // Nothing is built for an image that the site refuses.
+    match context.settings.judge_image(document) {
+        Ok(judged) if judged.opens => {}
+        Ok(judged) => {
+            let why = format!("image.known-exploits: {}", judged.reason);
+            context.end(workspace, State::Refused, &why).await?;
+            return Ok(Action::await_change());
+        }
+        Err(problem) => {
+            context.end(workspace, State::Failed, &sentence(&problem)).await?;
+            return Ok(Action::await_change());
+        }
+    }
     let surroundings = Surroundings::read(&context.client, &context.settings).await?;
     let mut status = workspace.status.clone().unwrap_or_default();
     status.state = Some(State::Pending);

@@ -159,3 +159,38 @@ fn what_the_cluster_cannot_give_is_refused_with_the_field() {
     assert!(Settings::parse("probeImage: probe:latest").expect_err("refused").what.contains("has no digest"));
     assert!(Settings::parse("probeImage: x\nteanncy: shared").is_err());
 }
+
+#[test]
+fn an_image_is_judged_by_the_digest_of_its_reference() {
+    use cubicle_core::report::Verdict;
+    use cubicle_core::scan::{Scan, Severity};
+
+    let scan = |digest: &str, severity: &str| {
+        let document = serde_json::json!({
+            "SchemaVersion": 2, "CreatedAt": jiff::Timestamp::now(), "ArtifactName": "jupyterlab",
+            "Metadata": {"RepoDigests": [format!("registry.example/jupyterlab@{digest}")]},
+            "Results": [{"Target": "os", "Vulnerabilities": [{
+                "VulnerabilityID": "CVE-2024-3094", "PkgName": "xz", "InstalledVersion": "1", "FixedVersion": "2",
+                "Severity": severity}]}],
+        });
+        Some(Scan::parse(document.to_string().as_bytes()).expect("a scan"))
+    };
+    let judged = |scan: Option<Scan>, required: bool, refuse: Severity| {
+        let (mut settings, mut template) = (settings(), template());
+        settings.image_scan.required = required;
+        settings.image_scan.refuse = refuse;
+        template.spec.scan = scan;
+        // What a custom resource holds is what the rule sees.
+        let resource = TemplateResource::from_document(&template).expect("a resource");
+        let judged = settings.judge_image(&resource.document().expect("valid")).expect("the image is listed");
+        (judged.verdict, judged.opens)
+    };
+    assert_eq!(judged(scan(DIGEST, "CRITICAL"), false, Severity::Critical), (Verdict::Breached, false));
+    assert_eq!(judged(scan(DIGEST, "HIGH"), true, Severity::Critical), (Verdict::Held, true));
+    assert_eq!(judged(scan(DIGEST, "HIGH"), true, Severity::High), (Verdict::Breached, false));
+    let other = format!("sha256:{}", "b".repeat(64));
+    assert_eq!(judged(scan(&other, "LOW"), true, Severity::High), (Verdict::Unproven, false));
+    assert_eq!(judged(scan(&other, "LOW"), false, Severity::High), (Verdict::Unproven, true));
+    assert_eq!(judged(None, true, Severity::High), (Verdict::Unproven, false));
+    assert_eq!(judged(None, false, Severity::High), (Verdict::NotClaimed, true));
+}

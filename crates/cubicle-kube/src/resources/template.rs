@@ -63,6 +63,10 @@ pub struct TemplateSpec {
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = Rule::new("!self.matches('\\\\s')").message("spec.image has white space"))]
     pub image: String,
+    /// What a scanner found in the image, as `cubicle template scan` prints it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scan")]
+    pub scan: Option<serde_json::Value>,
     /// The command; empty means the image's own.
     #[serde(default)]
     #[schemars(length(max = 256))]
@@ -239,6 +243,11 @@ fn on_breach(_: &mut SchemaGenerator) -> Schema {
 
 fn egress_mode(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["walled", "allow-list", "none"]})
+}
+
+/// `cubicle-core` reads it, and refuses what it does not know.
+fn scan(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
 fn quantity(_: &mut SchemaGenerator) -> Schema {

@@ -25,8 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How old the control may be that ran while the sandbox was being built.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// How often the gate tries to run into its processor limit, each time four times as long.
+/// How often the gate tries to run into its processor limit, each time four times as long and into a
+/// limit of a quarter.
 const SPINS: u32 = 4;
+
+/// The smallest limit that it tries, in thousandths of one CPU.
+const LEAST_CPU_LIMIT: u64 = 10;
+
+/// The smallest quota that the kernel takes, in microseconds (Linux, Documentation/scheduler/sched-bwc.rst).
+const LEAST_QUOTA_US: u64 = 1000;
 
 /// Answers above this size are not read.
 const ANSWER: usize = 4 << 20;
@@ -60,6 +67,11 @@ impl Gate {
 
 fn engine(what: &str, error: &dyn std::fmt::Display) -> Problem {
     Problem::engine(format!("{what}: {error}"), "")
+}
+
+/// Whether a part of a plan asks for anything.
+fn asked(part: &ProbePlan) -> bool {
+    !part.attempts.is_empty()
 }
 
 /// An answer that is not to be believed.
@@ -105,17 +117,27 @@ impl Sandbox {
         let mut tenant = gate.ask(&quick);
         // While the gate runs into its processor limit and waits for the end of its start-up window,
         // the control repeats what the tenant has done.
-        let (rest, control_after) = std::thread::scope(|scope| {
-            let after = scope.spawn(|| self.control(&quick));
-            let rest = self.ask_the_rest(&mut gate, [&spinning, &waiting], small, small_and_slow);
-            let after = after.join();
-            (rest, after.unwrap_or_else(|_| disturbed(&plan, Role::Control, "it could not be run".to_owned())))
+        let (rest, repeated) = std::thread::scope(|scope| {
+            let mut repeated = vec![scope.spawn(|| self.control(&quick))];
+            let rest = (|| {
+                let spun = self.spin(&mut gate, &spinning, small, small_and_slow)?;
+                repeated.push(scope.spawn(|| self.control(&spinning)));
+                let waited = asked(&waiting).then(|| gate.ask(&waiting));
+                io::Result::Ok((spun, waited))
+            })();
+            let repeated = repeated.into_iter().map(|control| {
+                control.join().unwrap_or_else(|_| disturbed(&plan, Role::Control, "it could not be run".to_owned()))
+            });
+            (rest, repeated.reduce(together))
         });
-        let (rest, cgroup_after) = rest.map_err(group)?;
-        tenant = rest.into_iter().fold(tenant, together);
-        let late = plan.only(|action| matches!(action, Action::Spin { .. } | Action::TcpWindow { .. }));
-        let control_after =
-            if late.attempts.is_empty() { control_after } else { together(control_after, self.control(&late)) };
+        let ((spun, cgroup_after), waited) = rest.map_err(group)?;
+        tenant = [spun, waited].into_iter().flatten().fold(tenant, together);
+        let last = asked(&waiting).then(|| self.control(&waiting));
+        let control_after = repeated
+            .into_iter()
+            .chain(last)
+            .reduce(together)
+            .unwrap_or_else(|| disturbed(&plan, Role::Control, "it was not run".to_owned()));
         self.cgroup.set(limits).map_err(group)?;
         let cgroup_final = self.cgroup.read().map_err(group)?;
         let mut state = self.state();
@@ -139,33 +161,32 @@ impl Sandbox {
         })
     }
 
-    /// The later parts of the gate's proof, and the kernel's counters after the one that runs into
-    /// the processor limit.
-    fn ask_the_rest(
+    /// What the gate says of its processor limit, when the plan asks for that, and the kernel's counters
+    /// afterwards.
+    fn spin(
         &self,
         gate: &mut Gate,
-        [spinning, waiting]: [&ProbePlan; 2],
+        spinning: &ProbePlan,
         small: Settings,
         small_and_slow: Settings,
-    ) -> io::Result<(Vec<Observations>, CgroupReading)> {
-        let mut answers = Vec::new();
-        if !spinning.attempts.is_empty() {
-            self.cgroup.set(small_and_slow)?;
-            answers.push(self.ask_until_throttled(gate, spinning)?);
-        }
+    ) -> io::Result<(Option<Observations>, CgroupReading)> {
+        let answer = asked(spinning).then(|| self.ask_until_throttled(gate, spinning, small_and_slow)).transpose()?;
         let reading = self.cgroup.read()?;
         self.cgroup.set(small)?;
-        if !waiting.attempts.is_empty() {
-            answers.push(gate.ask(waiting));
-        }
-        Ok((answers, reading))
+        Ok((answer, reading))
     }
 
-    /// Has the gate run into its processor limit: longer and longer, because on a busy machine its
-    /// fair share can for a while be smaller than the limit.
-    fn ask_until_throttled(&self, gate: &mut Gate, spinning: &ProbePlan) -> io::Result<Observations> {
+    /// Has the gate run into its processor limit: longer and longer and into a smaller and smaller one,
+    /// because on a busy machine its fair share can be below the limit, and then nothing stops it there.
+    fn ask_until_throttled(
+        &self,
+        gate: &mut Gate,
+        spinning: &ProbePlan,
+        mut settings: Settings,
+    ) -> io::Result<Observations> {
         let before = self.cgroup.read()?.cpu_throttled;
         let mut part = spinning.clone();
+        self.cgroup.set(settings)?;
         let mut answer = gate.ask(&part);
         for _ in 1..SPINS {
             if answer.disturbed.is_some() || self.cgroup.read()?.cpu_throttled > before {
@@ -176,6 +197,10 @@ impl Sandbox {
                     *milliseconds *= 4;
                 }
             }
+            settings.cpu = settings.cpu.map(|milli| (milli / 4).max(LEAST_CPU_LIMIT));
+            settings.cpu_period =
+                settings.cpu.map(|milli| (LEAST_QUOTA_US * 1000 / milli.max(1)).max(GATE_CPU_PERIOD_US));
+            self.cgroup.set(settings)?;
             answer = gate.ask(&part);
         }
         Ok(answer)

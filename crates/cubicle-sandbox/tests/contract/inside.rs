@@ -88,6 +88,7 @@ fn answer(plan: &ProbePlan, role: Role, facts: &Facts) -> String {
             detail: value.clone(),
             at: jiff::Timestamp::now(),
             duration_us: 1,
+            silent: false,
         })
         .collect();
     serde_json::to_string(&Observations { nonce: plan.nonce.clone(), role, observations, disturbed: None })

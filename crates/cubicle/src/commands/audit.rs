@@ -4,6 +4,7 @@ mod check;
 mod connections;
 mod diff;
 mod fixes;
+mod live;
 mod pss;
 mod queries;
 mod rbac;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 
 use cubicle_audit::network::cluster::Cluster;
 use cubicle_audit::network::{Engine, Profile, RuleRef};
-use cubicle_audit::snapshot::{InputProblem, Severity, Snapshot, read};
+use cubicle_audit::snapshot::{Severity, Snapshot, read};
 use cubicle_core::problem::Problem;
 use serde_json::{Value, json};
 
@@ -83,9 +84,6 @@ pub(super) struct Loaded {
     errors: usize,
 }
 
-/// Problems that are shown one by one; the rest is counted.
-const MOST_PROBLEMS: usize = 20;
-
 impl Manifests {
     /// Reads everything and tells on standard error what is wrong with it.
     pub(super) fn load(&self) -> Result<Loaded, Problem> {
@@ -95,20 +93,8 @@ impl Manifests {
         })?;
         let snapshot = read::read(&self.paths);
         let cluster = Cluster::new(&snapshot);
-        let mut problems: Vec<&InputProblem> = snapshot.problems.iter().chain(&cluster.problems).collect();
-        problems.sort_by_key(|problem| (std::cmp::Reverse(problem.severity), problem.source));
-        for problem in problems.iter().take(MOST_PROBLEMS) {
-            let word = match problem.severity {
-                Severity::Error => "error",
-                Severity::Warning => "warning",
-                Severity::Note => "note",
-            };
-            let remedy = if problem.remedy.is_empty() { String::new() } else { format!(" ({})", problem.remedy) };
-            note(&format!("{word}: {}: {}{remedy}", snapshot.locate(problem.source), problem.what));
-        }
-        if problems.len() > MOST_PROBLEMS {
-            note(&format!("note: {} more problems are not shown", problems.len() - MOST_PROBLEMS));
-        }
+        let problems = || snapshot.problems.iter().chain(&cluster.problems);
+        sources::tell_these(&snapshot, problems());
         for ((api_version, kind), count) in snapshot.unknown_kinds() {
             note(&format!("note: {count} objects of the unknown kind {kind} ({api_version})"));
         }
@@ -119,7 +105,7 @@ impl Manifests {
                 foreign.count, foreign.kind, foreign.api_version
             ));
         }
-        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let errors = problems().filter(|problem| problem.severity == Severity::Error).count();
         Ok(Loaded { engine: Engine::new(cluster, profile), snapshot, errors })
     }
 }

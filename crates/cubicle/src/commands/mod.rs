@@ -42,6 +42,9 @@ fn read_setting(option: &str, path: Option<&Path>) -> Result<String, Problem> {
 /// Documents above this size are refused, in bytes: every template and report is far smaller.
 const MAX_DOCUMENT: u64 = 8 << 20;
 
+/// The same for what programs write, in bytes.
+const MAX_REPORT: u64 = 256 << 20;
+
 /// Reads a document that somebody wrote: a file, or standard input for `-`.
 fn read_input(path: &Path) -> Result<String, Problem> {
     String::from_utf8(read_bytes(path)?)
@@ -50,22 +53,28 @@ fn read_input(path: &Path) -> Result<String, Problem> {
 
 /// The same where the bytes themselves matter.
 fn read_bytes(path: &Path) -> Result<Vec<u8>, Problem> {
+    read_at_most(path, MAX_DOCUMENT)
+}
+
+/// What a program wrote: reports of scanners and audits grow with what they are about.
+fn read_large(path: &Path) -> Result<Vec<u8>, Problem> {
+    read_at_most(path, MAX_REPORT)
+}
+
+fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, Problem> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        io::stdin().lock().take(MAX_DOCUMENT + 1).read_to_end(&mut bytes)
+        io::stdin().lock().take(most + 1).read_to_end(&mut bytes)
     } else {
-        File::open(path).and_then(|file| file.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes))
+        File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
     };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Problem::not_found(format!("there is no file {shown}"), "check the path"),
         _ => Problem::bad_input(format!("{shown} cannot be read: {error}"), "check the path and its permissions"),
     })?;
-    if bytes.len() as u64 > MAX_DOCUMENT {
-        return Err(Problem::bad_input(
-            format!("{shown} is larger than {MAX_DOCUMENT} bytes"),
-            "give a smaller document",
-        ));
+    if bytes.len() as u64 > most {
+        return Err(Problem::bad_input(format!("{shown} is larger than {most} bytes"), "give a smaller document"));
     }
     Ok(bytes)
 }

@@ -1,14 +1,16 @@
 //! `cubicle template`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use cubicle_core::name::TemplateName;
 use cubicle_core::problem::Problem;
+use cubicle_core::scan::Scan;
 use cubicle_core::template::Template;
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::commands::{read_input, shortened};
+use crate::commands::{read_input, read_large, shortened};
 use crate::context::{Context, block_on};
 use crate::exit::Outcome;
 use crate::output::safe;
@@ -34,6 +36,12 @@ pub(crate) enum Command {
     Apply {
         /// The document; - reads standard input
         #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print a scanner's findings as a template's spec.scan holds them, for `kubectl apply`
+    #[command(after_help = "Example:\n  trivy image --format json IMAGE | cubicle template scan -")]
+    Scan {
+        /// What `trivy --format json` or `grype -o json` wrote; - reads standard input
         file: PathBuf,
     },
     /// Delete a template; running workspaces live on
@@ -76,17 +84,16 @@ impl Command {
                 context.printer.print(&template, |_| safe::lines(&yaml))?;
             }
             Self::Apply { file } => {
-                let text = read_input(&file)?;
-                let template: Template = serde_norway::from_str(&text).map_err(|error| {
-                    Problem::bad_input(
-                        format!("{} is not a template: {}", file.display(), shortened(error)),
-                        "see `cubicle template show jupyterlab` for one that is",
-                    )
-                })?;
-                template.validate()?;
+                let template = document(&file)?;
                 let name = template.metadata.name.clone();
                 block_on(context.engine()?.apply_template(template))?;
                 context.printer.print(&json!({ "name": name, "applied": true }), |_| format!("{name} applied\n"))?;
+            }
+            Self::Scan { file } => {
+                let scan = scan(&file)?;
+                let yaml = serde_norway::to_string(&scan)
+                    .map_err(|error| Problem::engine(format!("the scan is not YAML: {error}"), ""))?;
+                context.printer.print(&scan, |_| safe::lines(&yaml))?;
             }
             Self::Delete { name } => {
                 let name: TemplateName = name.parse()?;
@@ -96,6 +103,52 @@ impl Command {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// A template as people write it. Its image may be a name, or `{name, scan: FILE}`; the file is
+/// looked for beside the document.
+fn document(file: &Path) -> Result<Template, Problem> {
+    let text = read_input(file)?;
+    let is_no_template = |error: &dyn std::fmt::Display| {
+        Problem::bad_input(
+            format!("{} is not a template: {}", file.display(), shortened(error)),
+            "see `cubicle template show jupyterlab` for one that is",
+        )
+    };
+    // Read as it is first: the messages for documents without a scan name line and column.
+    let template = match serde_norway::from_str::<Template>(&text) {
+        Ok(template) => template,
+        Err(error) => {
+            let mut value: serde_json::Value = serde_norway::from_str(&text).map_err(|_| is_no_template(&error))?;
+            let Some(image) = value.pointer("/spec/image").filter(|image| image.is_object()).cloned() else {
+                return Err(is_no_template(&error));
+            };
+            let image: ImageWithScan = serde_json::from_value(image).map_err(|error| is_no_template(&error))?;
+            let beside = file.parent().unwrap_or_else(|| Path::new("")).join(&image.scan);
+            let scan = serde_json::to_value(scan(&beside)?).map_err(|error| is_no_template(&error))?;
+            if let Some(spec) = value.pointer_mut("/spec").and_then(serde_json::Value::as_object_mut) {
+                spec.insert("image".to_owned(), image.name.into());
+                spec.insert("scan".to_owned(), scan);
+            }
+            serde_json::from_value(value).map_err(|error| is_no_template(&error))?
+        }
+    };
+    template.validate()?;
+    Ok(template)
+}
+
+/// `image: {name: jupyterlab, scan: trivy.json}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageWithScan {
+    name: String,
+    scan: PathBuf,
+}
+
+/// What a scanner wrote.
+pub(crate) fn scan(file: &Path) -> Result<Scan, Problem> {
+    Scan::parse(&read_large(file)?)
+        .map_err(|problem| Problem { what: format!("{}: {}", file.display(), problem.what), ..problem })
 }
 
 fn unknown(name: &TemplateName) -> Problem {

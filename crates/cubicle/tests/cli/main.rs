@@ -5,6 +5,7 @@
 
 mod advice;
 mod answers;
+mod audit;
 mod elsewhere;
 mod exec;
 mod fixtures;

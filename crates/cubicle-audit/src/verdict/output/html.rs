@@ -1,5 +1,6 @@
 //! One page that needs nothing else: the layers, what reaches what, and every finding.
 
+use std::collections::BTreeSet;
 use std::f64::consts::PI;
 use std::fmt::Write;
 
@@ -11,17 +12,21 @@ use super::super::{Finding, Fix, Report, Ruling, Severity};
 use super::escaped;
 
 const STYLE: &str = "
-:root{--ink:#1c1f24;--soft:#667;--line:#d9dce2;--held:#1b7f4b;--breached:#c0262d;--unproven:#b27400;--none:#8a8f99}
-*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);margin:0 auto;max-width:72rem;padding:1.5rem}
+:root{color-scheme:light dark;--page:#fff;--ink:#1c1f24;--soft:#5a606b;--line:#d9dce2;--plain:#f5f6f8;--tint:#eef3fb;--edge:#3a5a94;
+--held:#1b7f4b;--breached:#c0262d;--unproven:#8f5b00;--none:#666c77;--red:#fdecec;--amber:#fff5df}
+@media(prefers-color-scheme:dark){:root{--page:#15171b;--ink:#e6e8ec;--soft:#a3a9b5;--line:#3a3f49;--plain:#20242b;--tint:#1f2a40;--edge:#8fb0ee;
+--held:#5fce94;--breached:#ff8a8a;--unproven:#f0b84f;--none:#9aa1ad;--red:#3a1d20;--amber:#362a12}}
+*{box-sizing:border-box}body{font:15px/1.5 system-ui,sans-serif;background:var(--page);color:var(--ink);margin:0 auto;max-width:72rem;padding:1.5rem;overflow-wrap:anywhere}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .6rem}p{margin:.3rem 0}.soft{color:var(--soft)}
-.counts b{font-size:1.3rem;margin-right:.2rem}.counts span{margin-right:1.4rem}
-.held{color:var(--held)}.breached{color:var(--breached)}.unproven{color:var(--unproven)}.not_claimed,.absent{color:var(--none)}
+.counts b{font-size:1.3rem;margin-right:.2rem}.counts span{display:inline-block;margin-right:1.4rem;white-space:nowrap}
+.held{color:var(--held)}.breached{color:var(--breached)}.unproven,.unknown{color:var(--unproven)}.not_claimed,.absent{color:var(--none)}.clean{color:var(--held)}
 .layer{border:1px solid var(--line);border-radius:.5rem;padding:.7rem .9rem;margin:.6rem 0}.layer h3{margin:0 0 .4rem;font-size:1rem}
-.tiles{display:flex;flex-wrap:wrap;gap:.3rem}.tile{border:1px solid currentColor;border-radius:.3rem;padding:.05rem .4rem;font-size:.8rem}
-.tile.breached{background:#fdecec;font-weight:600}.tile.unproven{background:#fff5df}
-details{border:1px solid var(--line);border-radius:.5rem;margin:.4rem 0;padding:.4rem .8rem}summary{cursor:pointer}
-pre{background:#f5f6f8;padding:.6rem;overflow-x:auto;font-size:.8rem;border-radius:.3rem;white-space:pre-wrap}
-code{font-size:.85rem}svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
+.tiles{display:flex;flex-wrap:wrap;gap:.3rem}.tile{border:1px solid currentColor;border-radius:.3rem;padding:.05rem .4rem;font-size:.8rem;text-decoration:none}
+.tile.breached{background:var(--red);font-weight:600}.tile.unproven{background:var(--amber)}a.tile:hover,a.tile:focus{text-decoration:underline}
+details{border:1px solid var(--line);border-radius:.5rem;margin:.4rem 0;padding:.4rem .8rem}details:target{border-color:var(--edge);border-width:2px}summary{cursor:pointer}
+pre{background:var(--plain);padding:.6rem;overflow-x:auto;font-size:.8rem;border-radius:.3rem;white-space:pre-wrap}
+code{font-size:.85rem}.picture{overflow-x:auto}svg{display:block;width:100%;min-width:40rem;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
+.group{fill:var(--tint);stroke:var(--edge)}.place{fill:var(--plain);stroke:var(--none)}.open{stroke:var(--breached)}.undecided{stroke:var(--unproven)}.needed{stroke:var(--none)}
 ";
 
 /// The report as a page.
@@ -32,15 +37,18 @@ pub fn html(report: &Report) -> String {
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Cubicle audit</title>\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>{STYLE}</style></head><body>\
-         <h1>What isolates the workspaces</h1><p class=\"soft\">{} of {} tenants in {} objects, level {}, network plugin {}. {}.</p>\
+         <h1>What isolates the workspaces</h1><p class=\"soft\">{} of {} in {}, level {}, network plugin {}. {}.</p>\
+         <p>Result: <b class=\"{}\">{}</b></p>\
          <p class=\"counts\"><span class=\"held\"><b>{}</b>held</span><span class=\"breached\"><b>{}</b>breached</span>\
          <span class=\"unproven\"><b>{}</b>unproven</span><span class=\"not_claimed\"><b>{}</b>not claimed</span></p>",
         plural(report.workspaces, "workspace"),
-        report.tenants,
-        report.objects,
+        plural(report.tenants, "tenant"),
+        plural(report.objects, "object"),
         report.level,
         escaped(&report.profile),
-        escaped(&report.how),
+        escaped(&capital(&report.how)),
+        report.result,
+        report.result,
         summary.held,
         summary.breached,
         summary.unproven,
@@ -48,6 +56,13 @@ pub fn html(report: &Report) -> String {
     );
     if !report.complete {
         page.push_str("<p class=\"breached\"><b>Not everything could be read: this result is not clean.</b></p>");
+    }
+    if !report.unread.is_empty() {
+        page.push_str("<ul>");
+        for unread in &report.unread {
+            let _ = write!(page, "<li>Unknown: {}</li>", escaped(&unread.reason));
+        }
+        page.push_str("</ul>");
     }
     page.push_str("<h2>Layers</h2>");
     for (layer, title) in [
@@ -58,12 +73,17 @@ pub fn html(report: &Report) -> String {
         let of: Vec<&Ruling> = report.guarantees.iter().filter(|ruling| ruling.layer == layer).collect();
         let _ = write!(page, "<div class=\"layer\"><h3>{title}</h3><div class=\"tiles\">");
         for ruling in of {
+            let title = format!("{}\n{}: {}", ruling.sentence, said(ruling.verdict), ruling.reason);
+            let is_found = report.findings.iter().any(|finding| finding.guarantee == ruling.id);
+            let (open, close) = match is_found {
+                true => (format!("a href=\"#{}\"", escaped(&ruling.alias)), "a"),
+                false => ("span".to_owned(), "span"),
+            };
             let _ = write!(
                 page,
-                "<span class=\"tile {}\" title=\"{}\n{}\">{}</span>",
+                "<{open} class=\"tile {}\" title=\"{}\">{}</{close}>",
                 word(ruling.verdict),
-                escaped(&ruling.sentence),
-                escaped(&ruling.reason),
+                escaped(&title),
                 escaped(&ruling.id)
             );
         }
@@ -75,8 +95,10 @@ pub fn html(report: &Report) -> String {
     if report.findings.is_empty() {
         page.push_str("<p>Nothing was found.</p>");
     }
+    let mut seen = BTreeSet::new();
     for finding in &report.findings {
-        page.push_str(&one(finding));
+        // The first of each guarantee is where its tile leads.
+        page.push_str(&one(finding, seen.insert(&finding.alias)));
     }
     if !report.problems.is_empty() {
         page.push_str("<h2>The input</h2><ul>");
@@ -109,7 +131,17 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn one(finding: &Finding) -> String {
+/// The same as a sentence has it.
+fn said(verdict: Verdict) -> String {
+    word(verdict).replace('_', " ")
+}
+
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+fn one(finding: &Finding, is_first: bool) -> String {
     let severity = match finding.severity {
         Severity::High => "high",
         Severity::Medium => "medium",
@@ -117,11 +149,12 @@ fn one(finding: &Finding) -> String {
     };
     let label = if finding.verdict == Verdict::Breached { severity } else { "unproven" };
     let label = if finding.counts() { label } else { "lived with" };
+    let id = if is_first { format!(" id=\"{}\"", escaped(&finding.alias)) } else { String::new() };
     let mut text = format!(
-        "<details><summary><b class=\"{}\">{label}</b> <code>{}</code> could {}</summary>",
+        "<details{id}><summary><b class=\"{}\">{label}</b> <code>{}</code> {}</summary>",
         word(finding.verdict),
         escaped(&finding.alias),
-        escaped(&finding.sentence)
+        escaped(&finding.claim())
     );
     let place = finding.location.as_ref().map(|location| format!(" <code>{}</code>", escaped(&location.to_string())));
     let _ = write!(text, "<p>{}{}</p>", escaped(&finding.object), place.unwrap_or_default());
@@ -177,10 +210,10 @@ fn drawing(picture: &Picture) -> String {
         <path d=\"M0 0L8 4L0 8z\" fill=\"context-stroke\"/></marker></defs>"
         .to_owned();
     let mut line = |from: (f64, f64), to: (f64, f64), openness: Openness, title: &str| {
-        let (colour, dash) = match openness {
-            Openness::Open => ("#c0262d", ""),
-            Openness::Undecided => ("#b27400", " stroke-dasharray=\"5 4\""),
-            Openness::Needed => ("#8a8f99", ""),
+        let (class, dash) = match openness {
+            Openness::Open => ("open", ""),
+            Openness::Undecided => ("undecided", " stroke-dasharray=\"5 4\""),
+            Openness::Needed => ("needed", ""),
         };
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = (dx * dx + dy * dy).sqrt().max(1.0);
@@ -189,7 +222,7 @@ fn drawing(picture: &Picture) -> String {
         let end = (to.0 - dx / length * shift, to.1 - dy / length * shift);
         let _ = write!(
             svg,
-            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"1.6\"{dash} \
+            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" class=\"{class}\" stroke-width=\"1.6\"{dash} \
              marker-end=\"url(#a)\"><title>{}</title></line>",
             start.0,
             start.1,
@@ -213,10 +246,10 @@ fn drawing(picture: &Picture) -> String {
         }
     }
     for ((x, y), openness) in loops {
-        let colour = if openness == Openness::Open { "#c0262d" } else { "#b27400" };
+        let class = if openness == Openness::Open { "open" } else { "undecided" };
         let _ = write!(
             svg,
-            "<circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"14\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\">\
+            "<circle cx=\"{x:.1}\" cy=\"{:.1}\" r=\"14\" fill=\"none\" class=\"{class}\" stroke-width=\"1.6\">\
              <title>workspaces of this group reach each other</title></circle>",
             y - 30.0
         );
@@ -224,7 +257,7 @@ fn drawing(picture: &Picture) -> String {
     for (group, (x, y)) in picture.groups.iter().zip(&spots) {
         let _ = write!(
             svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"22\" fill=\"#eef3fb\" stroke=\"#3a5a94\"/>\
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"22\" class=\"group\"/>\
              <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
              <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             y + 4.0,
@@ -236,7 +269,7 @@ fn drawing(picture: &Picture) -> String {
     for (place, (x, y)) in picture.places.iter().zip(&places) {
         let _ = write!(
             svg,
-            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"210\" height=\"26\" rx=\"5\" fill=\"#f5f6f8\" stroke=\"#8a8f99\"/>\
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"210\" height=\"26\" rx=\"5\" class=\"place\"/>\
              <text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
             x - 8.0,
             y - 13.0,
@@ -253,7 +286,7 @@ fn drawing(picture: &Picture) -> String {
     };
     format!(
         "<p class=\"soft\">A circle is a group of workspaces that the network does not tell apart, with their number. \
-         Red: open. Dashed: the network plugin decides. Grey: needed. A ring: they reach each other.{left}</p>{svg}"
+         Red: open. Dashed: the network plugin decides. Grey: needed. A ring: they reach each other.{left}</p><div class=\"picture\">{svg}</div>"
     )
 }
 

@@ -56,7 +56,7 @@ fn result(finding: &Finding) -> Value {
             Severity::Medium => "medium",
             Severity::Low => "low",
         },
-        "message": format!("A workspace could {}.", finding.sentence),
+        "message": format!("A workspace {}.", finding.claim()),
         "properties": {
             "fingerprint": finding.fingerprint,
             "workspaces": finding.workspace_count.to_string(),

@@ -48,7 +48,7 @@ fn result(report: &Report, finding: &Finding) -> Value {
         (Verdict::Breached, Severity::Medium) => "warning",
         _ => "note",
     };
-    let mut text = format!("A workspace could {}.", finding.sentence);
+    let mut text = format!("A workspace {}.", finding.claim());
     for line in &finding.witness {
         text.push('\n');
         text.push_str(line);

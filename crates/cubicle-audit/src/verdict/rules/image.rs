@@ -1,5 +1,7 @@
 //! Which images a workspace runs.
 
+use cubicle_core::report::Verdict;
+use cubicle_core::scan::Scan;
 use serde_json::json;
 
 use super::super::finding::{Cause, Severity};
@@ -72,6 +74,56 @@ pub(super) fn user(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Ca
         let fix = scene.set_in_pod(workspace, &pointer, json!(1000));
         let cause = Cause::breach(Severity::Low, format!("{name}{field}"), sentence).fixed_by(fix);
         causes.push(scene.in_pod(workspace, &pointer, cause));
+    }
+}
+
+/// Containers with the scan that is about their image.
+fn scanned<'a>(scene: &'a Scene<'_>, workspace: &Workspace) -> Vec<(String, String, String, Option<&'a Scan>)> {
+    let of = |image: &str| {
+        let digest = image.split_once('@').map(|(_, digest)| digest.to_owned());
+        scene.scans.iter().find(|scan| digest.as_ref().is_some_and(|digest| scan.digests.contains(digest)))
+    };
+    images(workspace)
+        .into_iter()
+        .map(|(name, pointer, image)| {
+            let scan = of(&image);
+            (name, pointer, image, scan)
+        })
+        .collect()
+}
+
+pub(super) fn known_exploits(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
+    let Some((rule, now)) = scene.scan_rule else { return };
+    for (name, pointer, image, scan) in scanned(scene, workspace) {
+        let digest = image.split_once('@').map(|(_, digest)| digest.to_owned());
+        let judged = match scan {
+            Some(scan) => rule.judge(Some(scan), &digest.into_iter().collect::<Vec<_>>(), now),
+            None => {
+                let sentence = format!("run known exploits in container {name}: no scan is about {image}");
+                causes.push(scene.in_pod(workspace, &pointer, Cause::unproven(format!("{name}:{image}"), sentence)));
+                continue;
+            }
+        };
+        let key = format!("{name}:{image}");
+        let cause = match judged.verdict {
+            Verdict::Held => continue,
+            Verdict::Breached => {
+                let sentence = format!("use what is known to be wrong in container {name}: {}", judged.reason);
+                Cause::breach(Severity::High, key, sentence)
+            }
+            _ => Cause::unproven(key, format!("run known exploits in container {name}: {}", judged.reason)),
+        };
+        causes.push(scene.in_pod(workspace, &pointer, cause));
+    }
+}
+
+pub(super) fn secrets(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
+    for (name, pointer, image, scan) in scanned(scene, workspace) {
+        for secret in scan.into_iter().flat_map(|scan| &scan.secrets) {
+            let sentence = format!("read a secret that its image holds in container {name}: {secret}");
+            let cause = Cause::breach(Severity::High, format!("{name}:{image}:{secret}"), sentence);
+            causes.push(scene.in_pod(workspace, &pointer, cause));
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! The static rule of each guarantee.
 
+mod admission;
 mod container;
 mod image;
 mod network;
 mod node;
+mod placement;
+mod platform;
 mod rights;
 mod storage;
 mod tenancy;
@@ -50,6 +53,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
     always("CP-10", rights::change_admission),
     always("CP-11", rights::list_cluster),
     always("CP-12", tenancy::preempt),
+    always("CP-13", placement::choose_node),
+    always("CP-14", platform::etcd),
     always("CP-15", rights::launcher),
     when("NS-01", |choices| choices.namespace == cubicle_core::level::Namespace::PerUser, tenancy::own_namespace),
     always("NS-03", tenancy::quota),
@@ -110,6 +115,10 @@ pub(crate) const ENTRIES: &[Entry] = &[
     always("NW-23", network::notebook_port),
     always("NW-24", network::name_servers),
     always("SV-12", network::other_user_route),
+    always("SV-02", platform::metrics),
+    always("SV-15", platform::logs),
+    always("IM-06", image::secrets),
+    always("IM-07", image::known_exploits),
 ];
 
 #[cfg(test)]

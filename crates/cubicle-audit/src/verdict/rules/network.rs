@@ -17,7 +17,7 @@ use crate::network::{Match, Reach};
 use crate::workload::Template;
 
 /// What is decided about a connection: on every plugin, on some, or never.
-fn certainty(reach: &Reach, protocol: Protocol, port: Option<u16>) -> Match {
+pub(super) fn certainty(reach: &Reach, protocol: Protocol, port: Option<u16>) -> Match {
     let has = |set: &PortSet| match port {
         Some(port) => set.contains(protocol, port),
         None => !set.intervals(protocol).is_empty(),
@@ -30,7 +30,7 @@ fn certainty(reach: &Reach, protocol: Protocol, port: Option<u16>) -> Match {
 }
 
 /// A cause of the right verdict: where the standards leave it to the plugin, only a probe knows.
-fn reached(certainty: Match, severity: Severity, key: String, sentence: String) -> Option<Cause> {
+pub(super) fn reached(certainty: Match, severity: Severity, key: String, sentence: String) -> Option<Cause> {
     match certainty {
         Match::No => None,
         Match::Yes => Some(Cause::breach(severity, key, sentence)),
@@ -44,7 +44,7 @@ fn reached(certainty: Match, severity: Severity, key: String, sentence: String) 
 }
 
 /// Puts a cause at the rule that lets a connection through, with the change that closes it.
-fn at_rule(scene: &Scene<'_>, workspace: &Workspace, target: &Target, cause: Cause) -> Cause {
+pub(super) fn at_rule(scene: &Scene<'_>, workspace: &Workspace, target: &Target, cause: Cause) -> Cause {
     let namespace = &workspace.template.namespace;
     if workspace.template.pod["spec"]["hostNetwork"] == Value::Bool(true) {
         let cause = cause.seen(["it uses the network of its node: no policy applies to it".to_owned()]);

@@ -17,7 +17,7 @@ fn volumes(workspace: &Workspace) -> impl Iterator<Item = (usize, &str, &Value)>
 
 /// The volumes of a pod that are folders of the node: directly, or through a claim whose volume
 /// is one.
-fn host_paths<'a>(scene: &'a Scene<'_>, workspace: &'a Workspace) -> Vec<(String, String, String)> {
+pub(super) fn host_paths<'a>(scene: &'a Scene<'_>, workspace: &'a Workspace) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for (index, name, volume) in volumes(workspace) {
         if let Some(path) = volume["hostPath"]["path"].as_str() {

@@ -145,7 +145,7 @@ pub(super) fn escalation(scene: &Scene<'_>, workspace: &Workspace, causes: &mut 
 }
 
 /// Looks for a right anywhere: in the whole cluster or in any namespace.
-fn any_of(
+pub(super) fn any_of(
     scene: &Scene<'_>,
     workspace: &Workspace,
     severity: Severity,

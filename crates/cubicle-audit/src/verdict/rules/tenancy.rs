@@ -8,6 +8,7 @@ use super::super::finding::{Cause, Severity};
 use super::super::fix::Fix;
 use super::super::scene::{Scene, title};
 use super::super::tenancy::Workspace;
+use super::admission::unless_refused;
 use crate::pod_security::{Level, Pod, Role};
 use crate::rbac::Selector;
 use crate::rbac::manifests::ENFORCE;
@@ -141,7 +142,8 @@ pub(super) fn publish(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec
                 Cause::breach(Severity::Medium, key, format!("publish itself by {what}, which no quota sets to 0"));
             let location = scene.namespace(namespace).map(|(object, _)| scene.location(object.source));
             let fix = quota_fix(scene, namespace, &[(key, "0")]);
-            causes.push(cause.at(format!("Namespace {namespace}"), location).fixed_by(fix));
+            let cause = cause.at(format!("Namespace {namespace}"), location).fixed_by(fix);
+            causes.push(unless_refused(scene, namespace, ("", "services"), cause));
         }
     }
 }
@@ -297,7 +299,8 @@ pub(super) fn pod_security(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
         let sentence = format!("be launched below Pod Security restricted: namespace {name} enforces {now}");
         let changes = vec![(ENFORCE.to_owned(), "restricted"), (format!("{ENFORCE}-version"), newest.as_str())];
         let cause = Cause::breach(Severity::Medium, "level", sentence).fixed_by(add(changes));
-        causes.push(cause.at(format!("Namespace {name}"), location));
+        let cause = cause.at(format!("Namespace {name}"), location);
+        causes.push(unless_refused(scene, name, ("", "pods"), cause));
     } else if version.is_none_or(|version| version == "latest") {
         let sentence = format!("be judged by another standard after an upgrade: namespace {name} pins no version");
         let cause = Cause::breach(Severity::Low, "version", sentence)

@@ -128,18 +128,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         &["CIS Docker Benchmark 4.10", "NIST SP 800-190 section 4.1.4"]
     ),
     kubernetes!(
-        "image.known-exploits",
-        "IM-07",
-        Workload,
-        Image,
-        "A workspace's image does not hold software with known exploits that have a fix.",
-        "A gate on the findings of a scanner.",
-        "Imported findings of Trivy or Grype, by severity and age.",
-        "",
-        "",
-        &["https://www.cisa.gov/known-exploited-vulnerabilities-catalog", "NIST SP 800-190 section 4.1.1"]
-    ),
-    kubernetes!(
         "services.dns-listing",
         "SV-01",
         PlatformServices,

@@ -1,19 +1,23 @@
 //! `cubicle audit PATH...`
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use cubicle_audit::network::Profile;
 use cubicle_audit::verdict::output as forms;
-use cubicle_audit::verdict::{Finding, Options, Report, Severity, Suppression, Tenancy, audit, live_with, selector};
+use cubicle_audit::verdict::{
+    Finding, Options, Report, Severity, Standing, Suppression, Tenancy, audit, live_with, selector,
+};
 use cubicle_core::level::Level;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Verdict;
+use cubicle_core::scan::ScanRule;
 
-use super::sources::Sources;
-use crate::commands::{read_input, shortened};
+use super::sources::{Sources, tell};
+use crate::commands::template::scan;
+use crate::commands::{read_input, read_large, shortened};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::table::wrap;
@@ -45,6 +49,14 @@ pub(crate) struct Judging {
     /// An address of the API server; may be given more than once
     #[arg(long = "api-server", value_name = "ADDRESS:PORT")]
     api_server: Vec<SocketAddr>,
+
+    /// What Trivy or Grype found in an image, as JSON; may be given more than once
+    #[arg(long = "scan", value_name = "FILE")]
+    scans: Vec<PathBuf>,
+
+    /// The lowest severity of a finding with a fix that an image may not hold
+    #[arg(long = "scan-refuse", value_name = "SEVERITY", default_value = "critical")]
+    scan_refuse: String,
 }
 
 impl Judging {
@@ -62,6 +74,9 @@ impl Judging {
             profile,
             registries: self.registries.clone(),
             api_server: self.api_server.clone(),
+            scans: self.scans.iter().map(|file| scan(file)).collect::<Result<_, _>>()?,
+            scan_rule: ScanRule { refuse: self.scan_refuse.parse()?, ..ScanRule::default() },
+            now: Some(jiff::Timestamp::now()),
         })
     }
 }
@@ -71,6 +86,11 @@ pub(crate) struct Check {
     /// Files or folders of YAML or JSON; - reads standard input
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+
+    /// Read the cluster of KUBECONFIG instead, without changing it; what this account may not
+    /// list is unknown
+    #[arg(long, conflicts_with = "paths")]
+    live: bool,
 
     #[command(flatten)]
     judging: Judging,
@@ -103,20 +123,26 @@ pub(crate) enum FailOn {
 impl Check {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         let options = self.judging.options()?;
-        if self.paths.is_empty() {
+        let (mut snapshot, counted) = if self.live {
+            super::live::read()?
+        } else if self.paths.is_empty() {
             return Err(Problem::bad_input(
                 "nothing is named to audit",
-                "name files or folders: cubicle audit PATH... (- reads standard input)",
+                "name files or folders: cubicle audit PATH... (- reads standard input), or a cluster: --live",
             ));
-        }
-        let mut snapshot = Sources { paths: self.paths.clone() }.read()?;
-        if snapshot.objects.is_empty() {
+        } else {
+            (Sources { paths: self.paths.clone() }.read_silently()?, BTreeMap::new())
+        };
+        if snapshot.objects.is_empty() && snapshot.unread.is_empty() {
+            tell(&snapshot);
             return Err(Problem::bad_input(
                 "there is no Kubernetes object in it",
                 "name files or folders with manifests, or pipe `helm template` into `cubicle audit -`",
             ));
         }
         let mut report = audit(&mut snapshot, &options);
+        report.unknown_kinds.extend(counted);
+        tell(&snapshot);
         self.live_with(&mut report)?;
         if self.fix {
             output::write(&super::fixes::text(&report))?;
@@ -131,7 +157,7 @@ impl Check {
         let baseline = match &self.baseline {
             None => BTreeSet::new(),
             Some(path) => {
-                let earlier: Report = serde_json::from_str(&read_input(path)?).map_err(|error| {
+                let earlier: Report = serde_json::from_slice(&read_large(path)?).map_err(|error| {
                     Problem::bad_input(
                         format!("{} is not a report of `cubicle audit`: {}", path.display(), shortened(error)),
                         "make one with `cubicle audit PATH... --format json`",
@@ -157,15 +183,13 @@ impl Check {
     }
 
     fn outcome(&self, report: &Report) -> Result<Outcome, Problem> {
-        let counts = |verdict| report.findings.iter().any(|one| one.counts() && one.verdict == verdict);
-        let undecided = counts(Verdict::Unproven) || report.workspaces == 0;
-        match self.fail_on {
-            FailOn::Breached | FailOn::Unproven if counts(Verdict::Breached) => Ok(Outcome::No),
-            _ if !report.complete => Err(Problem::bad_input(
+        match report.result {
+            Standing::Breached if self.fail_on != FailOn::Never => Ok(Outcome::No),
+            _ if report.is_broken() => Err(Problem::bad_input(
                 "not everything could be read, so the result is not clean",
                 "correct what is told above",
             )),
-            FailOn::Unproven if undecided => Ok(Outcome::Undecided),
+            Standing::Unproven | Standing::Unknown if self.fail_on == FailOn::Unproven => Ok(Outcome::Undecided),
             _ => Ok(Outcome::Done),
         }
     }
@@ -200,6 +224,9 @@ fn style(verdict: Verdict) -> Style {
 /// How many findings are shown in text: who has more reads them as JSON or HTML.
 const MOST_SHOWN: usize = 60;
 
+/// How many kinds that could not be read are named.
+const MOST_UNREAD: usize = 8;
+
 fn text(printer: &Printer, report: &Report) -> String {
     let bold = Style::new().bold();
     let dimmed = Style::new().dimmed();
@@ -227,7 +254,8 @@ fn text(printer: &Printer, report: &Report) -> String {
     }
     let suppressed = report.findings.len() - counting.len();
     if suppressed > 0 {
-        text.push_str(&format!("\n{suppressed} findings are lived with (baseline or suppression)\n"));
+        let findings = if suppressed == 1 { "finding is" } else { "findings are" };
+        text.push_str(&format!("\n{suppressed} {findings} lived with (baseline or suppression)\n"));
     }
     if !report.unknown_kinds.is_empty() {
         let kinds: Vec<String> = report.unknown_kinds.iter().map(|(kind, count)| format!("{kind} ({count})")).collect();
@@ -263,7 +291,7 @@ fn one(printer: &Printer, finding: &Finding, others: &[&Finding]) -> String {
         _ => "unproven",
     };
     let room = printer.width.map_or(usize::MAX, |width| width.saturating_sub(12).max(30));
-    let sentence = wrap(&safe::line(&format!("could {}", finding.sentence)), room, 12);
+    let sentence = wrap(&safe::line(&finding.claim()), room, 12);
     let mut text = format!("  {}{}\n", printer.paint(&format!("{word:<10}"), style(finding.verdict)), sentence);
     let mut line = |label: &str, value: &str| {
         text.push_str(&format!("    {label:<8}{}\n", wrap(&safe::line(value), room, 12)));
@@ -312,6 +340,12 @@ fn tally(printer: &Printer, report: &Report) -> String {
         ),
         format!("Workspaces: {}", safe::line(&report.how)),
     ];
+    for unread in report.unread.iter().take(MOST_UNREAD) {
+        lines.push(format!("Unknown: {}", safe::line(&unread.reason)));
+    }
+    if report.unread.len() > MOST_UNREAD {
+        lines.push(format!("Unknown: {} kinds more", report.unread.len() - MOST_UNREAD));
+    }
     if !report.complete {
         lines.push("Not everything could be read: this result is not clean.".to_owned());
     } else if report.workspaces == 0 {
@@ -320,5 +354,11 @@ fn tally(printer: &Printer, report: &Report) -> String {
     } else if summary.breached > 0 {
         lines.push("The smallest change for each finding: --fix".to_owned());
     }
+    let verdict = match report.result {
+        Standing::Clean => Verdict::Held,
+        Standing::Breached => Verdict::Breached,
+        Standing::Unproven | Standing::Unknown => Verdict::Unproven,
+    };
+    lines.push(format!("Result: {}", printer.paint(&report.result.to_string(), style(verdict))));
     lines.join("\n")
 }

@@ -8,7 +8,7 @@ use cubicle_core::problem::Problem;
 use serde::Serialize;
 
 use super::check::Judging;
-use super::sources::Sources;
+use super::sources::{Sources, tell};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::safe;
@@ -54,8 +54,10 @@ impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         let options = self.judging.options()?;
         let report = |path: PathBuf| -> Result<Report, Problem> {
-            let mut snapshot = Sources { paths: vec![path] }.read()?;
-            Ok(audit(&mut snapshot, &options))
+            let mut snapshot = Sources { paths: vec![path] }.read_silently()?;
+            let report = audit(&mut snapshot, &options);
+            tell(&snapshot);
+            Ok(report)
         };
         let (before, after) = (report(self.before)?, report(self.after)?);
         let of = |report: &Report| -> BTreeMap<String, Finding> {

@@ -12,7 +12,7 @@ pub(crate) fn text(report: &Report) -> String {
     let mut seen = BTreeSet::new();
     let mut text = String::new();
     for finding in report.findings.iter().filter(|finding| finding.counts()) {
-        let title = safe::line(&format!("# {} could {}", finding.alias, finding.sentence));
+        let title = safe::line(&format!("# {} {}", finding.alias, finding.claim()));
         let body = match &finding.fix {
             None => format!("{title}\n#   no ready change: {}\n", safe::line(&finding.object)),
             Some(fix) => {

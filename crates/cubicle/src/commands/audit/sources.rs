@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cubicle_audit::snapshot::{ObjectId, Severity, Snapshot, SourceRef, read};
+use cubicle_audit::snapshot::{InputProblem, ObjectId, Severity, Snapshot, SourceRef, read};
 use cubicle_core::problem::Problem;
 use serde::Serialize;
 
@@ -22,18 +22,49 @@ impl Sources {
     /// # Errors
     /// A path that is not there.
     pub(crate) fn read(&self) -> Result<Snapshot, Problem> {
+        let snapshot = self.read_silently()?;
+        tell(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// The same for who tells later, when more is known.
+    ///
+    /// # Errors
+    /// A path that is not there.
+    pub(super) fn read_silently(&self) -> Result<Snapshot, Problem> {
         for path in self.paths.iter().filter(|path| path.as_os_str() != "-") {
             if !path.exists() {
                 return Err(Problem::bad_input(format!("there is nothing at {}", path.display()), "check the path"));
             }
         }
-        let snapshot = read::read(&self.paths);
-        for problem in snapshot.problems.iter().filter(|problem| problem.severity >= Severity::Warning) {
-            let word = if problem.severity == Severity::Error { "error" } else { "warning" };
-            let remedy = if problem.remedy.is_empty() { String::new() } else { format!(" ({})", problem.remedy) };
-            output::note(&format!("{word}: {}: {}{remedy}", snapshot.locate(problem.source), problem.what));
-        }
-        Ok(snapshot)
+        Ok(read::read(&self.paths))
+    }
+}
+
+/// Tells what is wrong with the input and may have been meant otherwise.
+pub(super) fn tell(snapshot: &Snapshot) {
+    let least = |problem: &&InputProblem| problem.severity >= Severity::Warning;
+    tell_these(snapshot, snapshot.problems.iter().filter(least));
+}
+
+/// Problems that are shown one by one; the rest is counted.
+const MOST_PROBLEMS: usize = 20;
+
+/// Tells on standard error what is wrong with the input, the worst first.
+pub(super) fn tell_these<'a>(snapshot: &Snapshot, problems: impl IntoIterator<Item = &'a InputProblem>) {
+    let mut problems: Vec<&InputProblem> = problems.into_iter().collect();
+    problems.sort_by_key(|problem| (std::cmp::Reverse(problem.severity), problem.source));
+    for problem in problems.iter().take(MOST_PROBLEMS) {
+        let word = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        };
+        let remedy = if problem.remedy.is_empty() { String::new() } else { format!(" ({})", problem.remedy) };
+        output::note(&format!("{word}: {}: {}{remedy}", snapshot.locate(problem.source), problem.what));
+    }
+    if problems.len() > MOST_PROBLEMS {
+        output::note(&format!("note: {} more problems are not shown", problems.len() - MOST_PROBLEMS));
     }
 }
 

@@ -1,0 +1,208 @@
+//! Single rules over one workspace that has every wall (`layouts/clean.yaml`): each is held there,
+//! and breached as soon as its mechanism is taken away.
+
+use cubicle_audit::snapshot::{File, Snapshot, Unread};
+use cubicle_audit::verdict::{Options, Report, Standing, audit};
+use cubicle_core::report::Verdict;
+use cubicle_core::scan::Scan;
+
+const CLEAN: &str = include_str!("layouts/clean.yaml");
+
+fn options() -> Options {
+    Options {
+        api_server: vec!["10.96.0.1:443".parse().expect("an address"), "192.0.2.1:6443".parse().expect("an address")],
+        ..Options::default()
+    }
+}
+
+fn judge(texts: &[&str], options: &Options) -> Report {
+    let file = |(at, text): (usize, &&str)| File { name: format!("{at}.yaml"), bytes: text.as_bytes().to_vec() };
+    let mut snapshot = Snapshot::from_files(texts.iter().enumerate().map(file).collect());
+    assert!(snapshot.is_complete(), "{:?}", snapshot.problems);
+    audit(&mut snapshot, options)
+}
+
+fn verdict(report: &Report, alias: &str) -> Verdict {
+    report.guarantees.iter().find(|one| one.alias == alias).map(|one| one.verdict).expect("it exists")
+}
+
+/// What was found about a guarantee, as sentences.
+fn found(report: &Report, alias: &str) -> Vec<String> {
+    report.findings.iter().filter(|one| one.alias == alias).map(|one| one.sentence.clone()).collect()
+}
+
+/// Held before, breached after, with a sentence that says what.
+#[track_caller]
+fn falls(alias: &str, changed: &[&str], says: &str) {
+    let before = judge(&[CLEAN], &options());
+    assert_eq!(verdict(&before, alias), Verdict::Held, "{alias}: {:?}", found(&before, alias));
+    let after = judge(changed, &options());
+    assert_eq!(verdict(&after, alias), Verdict::Breached, "{alias} with {says}");
+    assert!(found(&after, alias).iter().any(|one| one.contains(says)), "{says}: {:?}", found(&after, alias));
+}
+
+/// Everything may go out.
+const OPEN: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: open, namespace: tenant-ada}\nspec: {podSelector: {}, policyTypes: [Egress], egress: [{}]}\n";
+
+fn with_spec(line: &str) -> String {
+    CLEAN.replace("  hostUsers: false\n", &format!("  hostUsers: false\n  {line}\n"))
+}
+
+#[test]
+fn the_clean_cluster_is_clean() {
+    let report = judge(&[CLEAN], &options());
+    assert_eq!(report.result, Standing::Clean, "{:?}", report.findings);
+    assert_eq!(report.summary.breached + report.summary.unproven, 0);
+}
+
+#[test]
+fn a_node_is_not_chosen_by_what_it_says_of_itself() {
+    falls("CP-13", &[&with_spec("nodeSelector: {pool: tenants}")], "pool lacks the prefix");
+    falls("CP-13", &[&with_spec("tolerations: [{operator: Exists}]")], "whatever its taints");
+    falls(
+        "CP-13",
+        &[&with_spec("tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]")],
+        "beside the control plane",
+    );
+    falls("CP-13", &[&with_spec("nodeName: node-1")], "past the scheduler");
+    let affinity = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: Exists}]}]}}}";
+    falls("CP-13", &[&with_spec(affinity)], "pool lacks the prefix");
+    for good in [
+        "nodeSelector: {node-restriction.kubernetes.io/pool: tenants, kubernetes.io/os: linux}",
+        "tolerations: [{key: tenants, operator: Exists}]",
+    ] {
+        assert_eq!(verdict(&judge(&[&with_spec(good)], &options()), "CP-13"), Verdict::Held, "{good}");
+    }
+    // A running pod has a node because the scheduler gave it one.
+    let running = with_spec("nodeName: node-1").replace("kind: Pod\n", "kind: Pod\nstatus: {phase: Running}\n");
+    assert_eq!(verdict(&judge(&[&running], &options()), "CP-13"), Verdict::Held);
+}
+
+#[test]
+fn etcd_is_behind_a_policy() {
+    falls("CP-14", &[CLEAN, OPEN], "reach etcd at 192.0.2.1 port 2379");
+    // The address of a Service is not the control plane's machine.
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: kubernetes, namespace: default}\nspec: {clusterIP: 10.96.0.1, ports: [{port: 443}]}\n";
+    let report = judge(&[CLEAN, OPEN, service], &options());
+    assert!(found(&report, "CP-14").iter().all(|one| !one.contains("10.96.0.1")), "{:?}", found(&report, "CP-14"));
+    // Nodes tell where it is.
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n, labels: {node-role.kubernetes.io/control-plane: ''}}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.9}]}\n";
+    let nothing_known = Options::default();
+    assert!(found(&judge(&[CLEAN, OPEN, node], &nothing_known), "CP-14").iter().any(|one| one.contains("192.0.2.9")));
+    // Where nothing goes out, it does not matter; where something does, nobody can tell.
+    assert_eq!(verdict(&judge(&[CLEAN], &nothing_known), "CP-14"), Verdict::Held);
+    assert_eq!(verdict(&judge(&[CLEAN, OPEN], &nothing_known), "CP-14"), Verdict::Unproven);
+}
+
+#[test]
+fn metrics_are_behind_a_policy() {
+    let names = "apiVersion: v1\nkind: Pod\nmetadata: {name: coredns, namespace: kube-system, labels: {k8s-app: kube-dns}}\nspec: {containers: [{name: c}]}\n";
+    let dns = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: dns, namespace: tenant-ada}\nspec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}], ports: [{protocol: UDP, port: 53}]}]}\n";
+    let all = dns.replace(", ports: [{protocol: UDP, port: 53}]", "");
+    assert_eq!(verdict(&judge(&[CLEAN, names, dns], &options()), "SV-02"), Verdict::Held);
+    falls("SV-02", &[CLEAN, names, &all], "read the name server's metrics from Pod kube-system/coredns port 9153");
+    // Without a collector among the manifests, only a closed network is known to be closed.
+    assert_eq!(verdict(&judge(&[CLEAN, OPEN], &options()), "SV-02"), Verdict::Unproven);
+    let zone = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: coredns, namespace: kube-system}\ndata:\n  Corefile: |\n    .:53 {\n        kubernetes cluster.local\n        transfer {\n            to *\n        }\n    }\n";
+    falls("SV-02", &[CLEAN, zone], "hand out its whole zone");
+    let to_one = zone.replace("to *", "to 192.0.2.7");
+    assert_eq!(verdict(&judge(&[CLEAN, &to_one], &options()), "SV-02"), Verdict::Held);
+}
+
+#[test]
+fn logs_of_others_are_behind_rights_and_mounts() {
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: logs}\nrules: [{apiGroups: [''], resources: [pods/log], verbs: [get]}]\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: logs}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: logs}\nsubjects: [{kind: ServiceAccount, name: workspace, namespace: tenant-ada}]\n";
+    falls("SV-15", &[CLEAN, role], "read the logs of pods anywhere");
+    assert_eq!(verdict(&judge(&[CLEAN, &role.replace("pods/log", "pods/status")], &options()), "SV-15"), Verdict::Held);
+    for path in ["/var/log", "/var/log/pods", "/", "/var/log/pods/x"] {
+        let mounted = with_spec(&format!("volumes: [{{name: l, hostPath: {{path: {path}}}}}]"));
+        falls("SV-15", &[&mounted], "read the logs of every pod of its node");
+    }
+    let other = with_spec("volumes: [{name: l, hostPath: {path: /srv}}]");
+    assert_eq!(verdict(&judge(&[&other], &options()), "SV-15"), Verdict::Held);
+}
+
+/// A scan of the clean cluster's image, with something in it or without.
+fn scan(findings: serde_json::Value) -> Scan {
+    let image = CLEAN.lines().find_map(|line| line.trim().strip_prefix("image: ")).expect("an image");
+    let document = serde_json::json!({
+        "SchemaVersion": 2, "CreatedAt": "2026-05-01T00:00:00Z", "ArtifactName": image,
+        "Metadata": {"RepoDigests": [image]}, "Results": [findings],
+    });
+    Scan::parse(document.to_string().as_bytes()).expect("a scan")
+}
+
+#[test]
+fn an_image_is_judged_by_its_scan() {
+    let now = Some("2026-05-02T00:00:00Z".parse().expect("a time"));
+    let with = |scans: Vec<Scan>| judge(&[CLEAN], &Options { scans, now, ..options() });
+    let nothing = with(Vec::new());
+    assert_eq!([verdict(&nothing, "IM-06"), verdict(&nothing, "IM-07")], [Verdict::NotClaimed; 2]);
+    let exploit = serde_json::json!({"Target": "os", "Vulnerabilities": [{
+        "VulnerabilityID": "CVE-2024-3094", "PkgName": "xz", "InstalledVersion": "1", "FixedVersion": "2",
+        "Severity": "CRITICAL"}]});
+    let bad = with(vec![scan(exploit.clone())]);
+    assert_eq!(verdict(&bad, "IM-07"), Verdict::Breached);
+    assert!(found(&bad, "IM-07")[0].contains("CVE-2024-3094 in xz 1"), "{:?}", found(&bad, "IM-07"));
+    assert_eq!(verdict(&with(vec![scan(serde_json::json!({"Target": "os"}))]), "IM-07"), Verdict::Held);
+    // Of another image, or too old: nobody knows.
+    let mut other = scan(serde_json::json!({"Target": "os"}));
+    other.digests = vec![format!("sha256:{}", "b".repeat(64))];
+    assert_eq!(verdict(&with(vec![other]), "IM-07"), Verdict::Unproven);
+    let late = Some("2027-05-02T00:00:00Z".parse().expect("a time"));
+    let old =
+        judge(&[CLEAN], &Options { scans: vec![scan(serde_json::json!({"Target": "os"}))], now: late, ..options() });
+    assert_eq!(verdict(&old, "IM-07"), Verdict::Unproven);
+    let secret =
+        serde_json::json!({"Target": "app/.env", "Secrets": [{"RuleID": "aws-access-key-id", "StartLine": 3}]});
+    let bad = with(vec![scan(secret)]);
+    assert_eq!(verdict(&bad, "IM-06"), Verdict::Breached);
+    assert!(found(&bad, "IM-06")[0].contains("aws-access-key-id in app/.env line 3"));
+}
+
+#[test]
+fn what_could_not_be_read_is_unknown() {
+    let judge_without = |kind: &str, text: &str| {
+        let mut snapshot = Snapshot::from_files(vec![File { name: "f".to_owned(), bytes: text.into() }]);
+        let reason = format!("this account may not list {kind}");
+        snapshot.unread.push(Unread { group: String::new(), kind: kind.to_owned(), reason });
+        audit(&mut snapshot, &options())
+    };
+    let hidden = judge_without("NetworkPolicy", CLEAN);
+    assert_eq!((hidden.result, hidden.complete), (Standing::Unknown, false));
+    for ruling in hidden.guarantees.iter().filter(|one| one.alias.starts_with("NW-")) {
+        let pods_alone = matches!(ruling.alias.as_str(), "NW-19" | "NW-25");
+        assert!(ruling.verdict != Verdict::Held || pods_alone, "{}", ruling.alias);
+    }
+    // Without its policy the cluster is breached; when policies cannot be seen, nobody can say so.
+    let without_policy: String =
+        CLEAN.split("---\n").filter(|document| !document.contains("NetworkPolicy")).collect::<Vec<_>>().join("---\n");
+    assert_eq!(verdict(&judge(&[&without_policy], &options()), "NS-08"), Verdict::Breached);
+    let hidden = judge_without("NetworkPolicy", &without_policy);
+    assert_eq!(verdict(&hidden, "NS-08"), Verdict::Unproven);
+    assert!(hidden.findings.iter().all(|one| one.alias != "NS-08" || one.verdict == Verdict::Unproven));
+    assert_eq!(verdict(&hidden, "CT-04"), Verdict::Held, "pods were read");
+}
+
+#[test]
+fn an_admission_policy_takes_the_certainty_from_a_missing_wall() {
+    let policy = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: restricted}\nspec:\n  failurePolicy: Fail\n  matchConstraints: {resourceRules: [{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}]}\n  validations: [{expression: 'true'}]\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: tenants}\nspec:\n  policyName: restricted\n  validationActions: [Deny]\n  matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: tenant-ada}}}\n";
+    let open = CLEAN.replace("enforce: restricted", "enforce: privileged");
+    let with = |policy: &str| verdict(&judge(&[&open, policy], &options()), "NS-07");
+    assert_eq!(verdict(&judge(&[&open], &options()), "NS-07"), Verdict::Breached);
+    assert_eq!(with(policy), Verdict::Unproven);
+    // Each part that keeps it from standing there: the breach is back.
+    for (part, instead) in [
+        ("[Deny]", "[Warn, Audit]"),
+        ("metadata.name: tenant-ada", "metadata.name: tenant-bo"),
+        ("policyName: restricted", "policyName: absent"),
+        ("failurePolicy: Fail", "failurePolicy: Ignore"),
+        ("resources: [pods]", "resources: [services]"),
+        ("operations: [CREATE]", "operations: [UPDATE]"),
+        ("validations: [{expression: 'true'}]", "validations: []"),
+        ("matchConstraints: {", "matchConstraints: {objectSelector: {matchLabels: {a: b}}, "),
+    ] {
+        assert!(policy.contains(part), "{part}");
+        assert_eq!(with(&policy.replace(part, instead)), Verdict::Breached, "{instead}");
+    }
+}

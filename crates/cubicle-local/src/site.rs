@@ -1,0 +1,85 @@
+//! What a site decides for this machine: `CUBICLE_HOME/site.yaml`, read whenever it matters, so
+//! that a change holds from the next launch on.
+
+use std::io;
+
+use cubicle_core::problem::Problem;
+use cubicle_core::scan::{Judgement, ScanRule};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+use crate::store::Row;
+
+/// The document.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Site {
+    /// When an image is refused for what a scanner found in it.
+    pub image_scan: ScanRule,
+}
+
+impl Site {
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// It is there and cannot be read: nothing is launched by rules that nobody knows.
+    pub fn read(layout: &Layout) -> Result<Self, Problem> {
+        let path = layout.site();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => {
+                return Err(Problem::engine(
+                    format!("{} cannot be read: {error}", path.display()),
+                    "correct its permissions, or remove it for the defaults",
+                ));
+            }
+        };
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_norway::from_str(&text).map_err(|error| {
+            let shown: String = error.to_string().chars().take(300).collect();
+            Problem::engine(
+                format!("{} is not a site's rules: {shown}", path.display()),
+                "write for example `imageScan: {refuse: high, required: true}`",
+            )
+        })
+    }
+}
+
+/// What the site's rule says about a workspace's image now.
+///
+/// # Errors
+/// The rule cannot be read.
+pub(crate) fn image(layout: &Layout, row: &Row) -> Result<Judgement, Problem> {
+    let scan = row.private.template.spec.scan.as_ref();
+    let digests = [row.private.image.clone()];
+    Ok(Site::read(layout)?.image_scan.judge(scan, &digests, Timestamp::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use cubicle_core::scan::Severity;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_no_rule() {
+        let home = tempfile::tempdir().expect("a folder");
+        let layout = Layout::new(home.path());
+        assert_eq!(Site::read(&layout), Ok(Site::default()));
+        let mut write = |text: &str| {
+            std::fs::write(layout.site(), text).expect("written");
+            Site::read(&layout)
+        };
+        assert_eq!(write("\n"), Ok(Site::default()));
+        let site = write("imageScan: {refuse: high, required: true, maxAge: 7d}").expect("rules");
+        assert_eq!((site.image_scan.refuse, site.image_scan.required), (Severity::High, true));
+        assert!(site.image_scan.fixable_only);
+        for bad in ["imageScan: {refuse: never}", "imagescan: {}", "[", "imageScan: {maxAge: 0d}"] {
+            assert!(write(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+"""Runs inside the image, as its user: what was prepared for the start is what the interpreter would make."""
+
+import _sre
+import importlib
+import importlib.util
+import marshal
+import re._compiler as compiler
+import sys
+import threading
+from pathlib import Path
+
+LAUNCHER = Path("/usr/local/lib/cubicle")
+HEADER = 16  # of a .pyc file
+
+sys.path.insert(0, str(LAUNCHER))
+import prepared  # noqa: E402 - lies where the line above points
+
+
+def same() -> None:
+    index = marshal.loads((LAUNCHER / prepared.INDEX).read_bytes())
+    code = (LAUNCHER / prepared.CODE).read_bytes()
+    assert index["interpreter"] == prepared.interpreter()
+    for name, (origin, _, start, end) in index["modules"].items():
+        cached = Path(importlib.util.cache_from_source(origin)).read_bytes()[HEADER:]
+        assert code[start:end] == cached, f"{name} is not the byte code of {origin}"
+    for (_, pattern, flags), known in index["patterns"].items():
+        assert compiler.compile(pattern, flags) == _sre.compile(*known), pattern
+    print(f"  {len(index['modules'])} modules, {len(index['patterns'])} patterns")
+
+
+def deferred() -> None:
+    assert prepared.use(str(LAUNCHER))
+    import arrow
+    import requests
+    from IPython.paths import get_ipython_dir
+    import IPython
+
+    assert all(not prepared.is_running(module.__spec__) for module in (arrow, requests, IPython))
+    assert get_ipython_dir()
+    # Many threads at once find the module whole.
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(arrow.get("2026-01-01").year)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [2026] * 8, found
+    assert requests.exceptions.ConnectionError.__mro__[1] is requests.RequestException
+    assert IPython.InteractiveShell and IPython.paths.get_ipython_dir is get_ipython_dir
+    for name in prepared.DEFERRED:
+        module = importlib.import_module(name)
+        assert module.__doc__ is None or isinstance(module.__doc__, str)
+        assert prepared.is_running(module.__spec__), name
+
+
+def another_interpreter() -> None:
+    """What was prepared for another Python is not used."""
+    prepared.interpreter = lambda: ("another",)
+    before = list(sys.meta_path)
+    assert not prepared.use(str(LAUNCHER)) and not prepared.use("/nowhere")
+    assert sys.meta_path == before
+
+
+if __name__ == "__main__":
+    {"same": same, "deferred": deferred, "another_interpreter": another_interpreter}[sys.argv[1]]()
