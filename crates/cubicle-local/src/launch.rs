@@ -124,7 +124,7 @@ impl Launch {
             // Nothing is built for an image that the site refuses; the report says why.
             let report = judge::report(&row.workspace, Timestamp::now(), self.began.elapsed(), judged.alone());
             self.supervisor.store.put_report(&self.id, &report)?;
-            return Err(Failure::Refused(refusal(&report)));
+            return Err(Failure::Refused(report.refusal()));
         }
         let limits = limits(&row.private.template);
         let egress = match row.private.template.egress().mode {
