@@ -5,6 +5,9 @@ mod records;
 mod shared;
 mod sqlite;
 
+#[cfg(test)]
+mod tests;
+
 use cubicle_core::name::{UserId, UserName, WorkspaceId};
 use cubicle_core::problem::Problem;
 use jiff::Timestamp;

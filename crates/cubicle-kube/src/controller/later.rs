@@ -150,7 +150,9 @@ async fn see(
         let (key, nonce) = (context.gate_key.signing(), secret());
         let proof = prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await;
         Ok::<_, Error>(match proof {
-            Ok((guarantees, _)) => {
+            Ok((mut guarantees, _)) => {
+                // A finding that became known since then counts.
+                context.settings.judge_image(document).map_err(Error::Problem)?.enter(&mut guarantees);
                 Ok(judge::report(&record(workspace, &request), started_at, began.elapsed(), guarantees))
             }
             Err(problem) => Err(problem.what),

@@ -86,14 +86,9 @@ pub(super) async fn prove_and_open(
     let door = SocketAddr::new(ip, request.template.spec.port);
     let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-<<<<<<< HEAD
-    let (guarantees, mut gate) =
-        prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
-=======
     let (mut guarantees, mut gate) =
-        prove(gate, reference, key, &situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
+        prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
     context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
->>>>>>> 4897793c23886d950c8a87d3d912e6c0e21d4044
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     keep(context, workspace, &report).await?;
     status.summary = Some(report.summary.into());
