@@ -24,7 +24,7 @@ use super::{Context, MANAGER, apply, walls};
 use crate::names;
 use crate::objects::{self, Request};
 use crate::prove::{Gate, prove};
-use crate::resources::{Route, Workspace, WorkspaceStatus};
+use crate::resources::{Route, Template, Workspace, WorkspaceStatus};
 use crate::surroundings::address;
 
 /// Between two looks at a workspace whose objects do not change.
@@ -152,7 +152,8 @@ async fn see(
         Ok::<_, Error>(match proof {
             Ok((mut guarantees, _)) => {
                 // A finding that became known since then counts.
-                context.settings.judge_image(document).map_err(Error::Problem)?.enter(&mut guarantees);
+                let scanned = with_scan(workspace, context, document).await?;
+                context.settings.judge_image(&scanned).map_err(Error::Problem)?.enter(&mut guarantees);
                 Ok(judge::report(&record(workspace, &request), started_at, began.elapsed(), guarantees))
             }
             Err(problem) => Err(problem.what),
@@ -166,6 +167,16 @@ async fn see(
         Ok(report) => Ok(Seen { report: Some(report), unproven: None, changed }),
         Err(why) => unproven(why, changed),
     }
+}
+
+/// The launched template with what the template says of its image's scan now: the status is no
+/// place for a scan.
+async fn with_scan(workspace: &Workspace, context: &Context, launched: &Document) -> Result<Document, kube::Error> {
+    let mut document = launched.clone();
+    let template = Api::<Template>::all(context.client.clone()).get_opt(&workspace.spec.template).await?;
+    let now = template.and_then(|template| template.document().ok());
+    document.spec.scan = now.filter(|now| now.spec.image == launched.spec.image).and_then(|now| now.spec.scan);
+    Ok(document)
 }
 
 /// Waits until an earlier twin is gone.

@@ -169,7 +169,9 @@ async fn begin(workspace: &Workspace, context: &Context, place: &Place, document
     status.walls.clear();
     status.warnings.clear();
     status.stops_at = None;
-    status.launched = serde_json::to_string(document).ok();
+    let mut launched = document.clone();
+    launched.spec.scan = None;
+    status.launched = serde_json::to_string(&launched).ok();
     status.begun_at = Some(MicroTime(Timestamp::now()));
     status.steps.clear();
     let owner = &place.identity.owner.name;
