@@ -87,7 +87,7 @@ pub(super) async fn prove_and_open(
     })?;
     let boot_id = surroundings.boot_id(&node).unwrap_or_default();
     let cluster = surroundings.cluster(&node, request.window.to_vec());
-    let situation = situation(request.template, boot_id, cluster);
+    let situation = situation(request.template, context.settings.pids_limit, boot_id, cluster);
     let nonce = secret();
     let key = context.gate_key.signing();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
@@ -155,7 +155,7 @@ async fn refuse(
     Ok(Action::requeue(SOON))
 }
 
-fn situation(template: &Document, boot_id: String, cluster: cubicle_core::plan::Cluster) -> Situation {
+fn situation(template: &Document, pids: Option<u32>, boot_id: String, cluster: cubicle_core::plan::Cluster) -> Situation {
     let resources = &template.spec.resources;
     Situation {
         engine: EngineKind::Kubernetes,
@@ -163,7 +163,8 @@ fn situation(template: &Document, boot_id: String, cluster: cubicle_core::plan::
         limits: Limits {
             cpu: resources.cpu,
             memory: resources.memory,
-            pids: resources.pids,
+            // The kubelet limits every pod alike; a template cannot.
+            pids: pids.unwrap_or(resources.pids),
             ephemeral_storage: resources.ephemeral_storage,
             home: None,
         },
