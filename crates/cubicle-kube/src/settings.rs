@@ -57,7 +57,8 @@ pub struct Settings {
     /// How many times over a node's processors may be promised.
     #[serde(default = "overcommit")]
     pub cpu_overcommit: u32,
-    /// The kubelet's `podPidsLimit`, as the site has set it on every node; none when unlimited.
+    /// The kubelet's `podPidsLimit`, as the site has set it on every node; the gate tries it. Without it
+    /// nodes must allow no more than a template says.
     #[serde(default)]
     pub pids_limit: Option<u32>,
     /// What one tenant may have.

@@ -89,9 +89,9 @@ def cases(suite: Suite, site: Site, control: str) -> None:
             for words in (
                 ["get", "secrets"],
                 ["list", "secrets"],
-                ["create", "pods/exec"],
-                ["create", "pods/ephemeralcontainers"],
-                ["create", "serviceaccounts/token"],
+                ["create", "pods", "--subresource=exec"],
+                ["patch", "pods", "--subresource=ephemeralcontainers"],
+                ["create", "serviceaccounts", "--subresource=token"],
                 ["create", "rolebindings"],
                 ["impersonate", "users"],
             ):

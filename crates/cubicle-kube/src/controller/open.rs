@@ -173,11 +173,16 @@ impl Proving {
         })?;
         let boot_id = surroundings.boot_id(node).unwrap_or_default();
         let cluster = surroundings.cluster(node, request.window.to_vec());
-        Ok(Self { reference, situation: situation(request.template, boot_id, cluster) })
+        Ok(Self { reference, situation: situation(request.template, context.settings.pids_limit, boot_id, cluster) })
     }
 }
 
-fn situation(template: &Document, boot_id: String, cluster: cubicle_core::plan::Cluster) -> Situation {
+fn situation(
+    template: &Document,
+    pids: Option<u32>,
+    boot_id: String,
+    cluster: cubicle_core::plan::Cluster,
+) -> Situation {
     let resources = &template.spec.resources;
     Situation {
         engine: EngineKind::Kubernetes,
@@ -185,7 +190,8 @@ fn situation(template: &Document, boot_id: String, cluster: cubicle_core::plan::
         limits: Limits {
             cpu: resources.cpu,
             memory: resources.memory,
-            pids: resources.pids,
+            // The kubelet limits every pod alike; a template cannot.
+            pids: pids.unwrap_or(resources.pids),
             ephemeral_storage: resources.ephemeral_storage,
             home: None,
         },

@@ -118,7 +118,7 @@ pub(super) fn pod(request: &Request<'_>) -> Result<Pod, Problem> {
 /// The gate's command line: nothing in it is secret.
 /// What a twin may use: it proves and does nothing else.
 pub(super) const TWIN_CPU: MilliCpu = MilliCpu(500);
-pub(super) const TWIN_MEMORY: Bytes = Bytes(128 << 20);
+pub(super) const TWIN_MEMORY: Bytes = Bytes(256 << 20);
 
 /// A pod like the workspace's own on the same node, in which no user code ever runs: later proofs
 /// are made in it. The walls around a pod hang on its namespace, labels, account and node, and it
