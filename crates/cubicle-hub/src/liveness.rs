@@ -39,11 +39,12 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// Waits for the end of the session, whatever ends it.
-    pub(crate) async fn wait(mut self) {
-        let left = Duration::try_from(self.expires_at.duration_since(Timestamp::now())).unwrap_or_default();
+    pub(crate) async fn wait(self) {
+        let Self { mut ended, expires_at, closed } = self;
+        let left = Duration::try_from(expires_at.duration_since(Timestamp::now())).unwrap_or_default();
         tokio::select! {
-            _ = tokio::time::timeout(left, async { while self.ended.changed().await.is_ok() {} }) => {}
-            () = self.closed => {}
+            _ = tokio::time::timeout(left, async { while ended.changed().await.is_ok() {} }) => {}
+            () = closed => {}
         }
     }
 
