@@ -1,16 +1,19 @@
 // Two people in a real browser, against a hub in a cluster:
-//   HUB=https://cubicle.example HUB_ADDRESS=10.96.0.5 LINKS='{"alice": "https://...", "bob": "..."}' node people.mjs SCREENSHOTS
+//   HUB=https://cubicle.example LINKS='{"alice": "https://...", "bob": "..."}' node people.mjs SCREENSHOTS
 // Each signs in, launches, sees the five steps, works in the JupyterLab of a pod, stops, starts, and finds
-// the file; neither sees anything of the other. Runs in the cluster's network namespace, with kubectl.
-import { execFileSync } from "node:child_process";
+// the file; neither sees anything of the other. Runs on the cluster's test host, with kubectl: whoever is outside
+// comes through a balancer that ends no TLS and sends every connection to another hub.
+import { execFile } from "node:child_process";
 import { mkdir } from "node:fs/promises";
+import net from "node:net";
 import path from "node:path";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 const [screenshots] = process.argv.slice(2);
-const { HUB, HUB_ADDRESS, LINKS } = process.env;
-if (!HUB || !HUB_ADDRESS || !LINKS || !screenshots) {
-  console.error("use: HUB=https://... HUB_ADDRESS=... LINKS={...} node people.mjs SCREENSHOTS");
+const { HUB, LINKS } = process.env;
+if (!HUB || !LINKS || !screenshots) {
+  console.error("use: HUB=https://... LINKS={...} node people.mjs SCREENSHOTS");
   process.exit(2);
 }
 const STEPS = ["request", "plan", "build", "prove", "open"];
@@ -25,10 +28,43 @@ const check = (truth, what) => {
   wrong.push(what);
   console.error(`  NOT OK ${what}`);
 };
-const kubectl = (...words) => JSON.parse(execFileSync("kubectl", [...words, "-o", "json"], { encoding: "utf8" }));
+const command = promisify(execFile);
+const kubectl = async (...words) => JSON.parse((await command("kubectl", [...words, "-o", "json"], { maxBuffer: 1 << 26 })).stdout);
+
+/** The hubs that are ready, at their pods' addresses. */
+async function hubs() {
+  const slices = await kubectl("get", "endpointslices", "-n", "cubicle-system", "-l", "kubernetes.io/service-name=cubicle-hub");
+  return slices.items.flatMap((slice) =>
+    (slice.endpoints ?? [])
+      .filter((one) => one.conditions?.ready)
+      .map((one) => ({ host: one.addresses[0], port: slice.ports[0].port })),
+  );
+}
+
+/** The balancer; returns its port. */
+async function balance() {
+  let known = await hubs();
+  let turn = 0;
+  const refresh = setInterval(() => hubs().then((now) => (known = now), () => {}), 1000);
+  refresh.unref();
+  const server = net.createServer((browser) => {
+    if (known.length === 0) return browser.destroy();
+    turn += 1;
+    const hub = net.connect(known[turn % known.length]);
+    for (const [one, other] of [[browser, hub], [hub, browser]]) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+      one.pipe(other);
+    }
+  });
+  server.unref();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server.address().port;
+}
 
 await mkdir(screenshots, { recursive: true });
 const host = new URL(HUB).hostname;
+const balancer = `127.0.0.1:${await balance()}`;
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   headless: true,
@@ -42,7 +78,7 @@ const browser = await chromium.launch({
     "--disable-component-update",
     "--disable-sync",
     // No other name is resolved, and the network namespace has no way out.
-    `--host-resolver-rules=MAP ${host} ${HUB_ADDRESS}, MAP *.${host} ${HUB_ADDRESS}, MAP * ~NOTFOUND`,
+    `--host-resolver-rules=MAP ${host} ${balancer}, MAP *.${host} ${balancer}, MAP * ~NOTFOUND`,
   ],
 });
 
@@ -160,13 +196,14 @@ try {
   }
 
   const [alice, bob] = people;
-  const namespaces = people.map((person) => person.object().status.namespace);
+  const namespaces = [];
+  for (const person of people) namespaces.push((await person.object()).status.namespace);
   check(namespaces[0] !== namespaces[1], `both are in ${namespaces[0]}`);
   for (const person of people) {
-    const { status } = person.object();
+    const { status } = await person.object();
     check(status.state === "running" && status.summary.breached === 0 && status.summary.unproven === 0, `${person.name}: ${JSON.stringify(status.summary)}`);
     check(status.summary.held > 20, `${person.name}: only ${status.summary.held} held`);
-    const pod = kubectl("get", "pod", "-n", status.namespace, person.workspace);
+    const pod = await kubectl("get", "pod", "-n", status.namespace, person.workspace);
     check(/@sha256:[0-9a-f]{64}$/.test(pod.spec.containers[0].image), `the image is ${pod.spec.containers[0].image}`);
     check(pod.spec.hostUsers === false && pod.spec.automountServiceAccountToken === false, "the pod is not what was promised");
   }
@@ -180,10 +217,10 @@ try {
 
   await alice.page.goto(`${HUB}/workspaces/${alice.workspace}/isolation`);
   check((await alice.page.locator(".guarantee:has(summary .badge.good)").count()) > 20, "few guarantees are held");
-  const before = alice.object().status.verified;
+  const before = (await alice.object()).status.verified;
   await alice.page.click("text=Prove again now", { timeout: 180_000 });
   await alice.page.waitForURL("**/isolation?done=proven", { timeout: 180_000 });
-  const proven = alice.object().status;
+  const proven = (await alice.object()).status;
   check(proven.verified === before + 1 && proven.summary.breached === 0 && proven.summary.unproven === 0, `proven again: ${JSON.stringify(proven.summary)}`);
   await alice.shot("isolation");
   say(`alice's walls were proven again while the notebook ran: ${proven.summary.held} held`);
@@ -191,7 +228,7 @@ try {
   await alice.page.goto(HUB);
   await alice.page.click("form[action$='/stop'] button");
   await alice.page.waitForSelector(".badge:has-text('stopped')", { timeout: 90_000 });
-  check(kubectl("get", "pods", "-n", namespaces[0]).items.length === 0, "a pod is left after the stop");
+  check((await kubectl("get", "pods", "-n", namespaces[0])).items.length === 0, "a pod is left after the stop");
   await alice.page.goto(`${HUB}/workspaces/${alice.workspace}`);
   await alice.page.click("form[action$='/start'] button");
   await alice.follow();
@@ -201,10 +238,10 @@ try {
   say("alice: stopped, started, and the file is there");
 
   // Any hub is the hub: the session goes on when the replicas that made it are gone.
-  const pods = kubectl("get", "pods", "-n", "cubicle-system", "-l", "app.kubernetes.io/component=hub").items;
+  const pods = (await kubectl("get", "pods", "-n", "cubicle-system", "-l", "app.kubernetes.io/component=hub")).items;
   check(pods.length >= 2, `there are ${pods.length} hubs`);
-  execFileSync("kubectl", ["rollout", "restart", "-n", "cubicle-system", "deployment/cubicle-hub"]);
-  execFileSync("kubectl", ["rollout", "status", "-n", "cubicle-system", "deployment/cubicle-hub", "--timeout=120s"]);
+  await command("kubectl", ["rollout", "restart", "-n", "cubicle-system", "deployment/cubicle-hub"]);
+  await command("kubectl", ["rollout", "status", "-n", "cubicle-system", "deployment/cubicle-hub", "--timeout=120s"]);
   check((await alice.read("kept.txt")) === "of alice", "the open tab does not go on with other hubs");
   await alice.page.goto(HUB);
   await alice.page.waitForSelector("#gallery");
