@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::reconcile::{Error, remove};
+use super::reconcile::{Error, remove, sentence};
 use super::status::{reason, say, set};
 use super::{Context, MANAGER, walls};
 use crate::admitted;
@@ -39,6 +39,8 @@ use crate::surroundings::{Surroundings, address};
 const NOTEBOOK: Duration = Duration::from_secs(120);
 /// How long the gate may take to answer the go.
 const GO: Duration = Duration::from_secs(5);
+/// How long a pod may exist without a proof.
+const UNPROVEN: Duration = Duration::from_secs(120);
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -50,6 +52,13 @@ pub(super) async fn prove_and_open(
     asked: &Pod,
     request: &Request<'_>,
 ) -> Result<Action, Error> {
+    // As it is, not as it was last watched: a nonce that an attempt wrote just before its connection to the API
+    // server broke must not be missed, or the notebook that runs already would be taken for a gate.
+    let latest = Api::<Workspace>::all(context.client.clone()).get(&workspace.name_any()).await?;
+    if latest.spec != workspace.spec || latest.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::requeue(SOON));
+    }
+    let workspace = &latest;
     let mut status = workspace.status.clone().unwrap_or_default();
     let generation = workspace.metadata.generation;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
@@ -86,8 +95,15 @@ pub(super) async fn prove_and_open(
     let door = SocketAddr::new(ip, request.template.spec.port);
     let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let (mut guarantees, mut gate) =
-        prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
+    let proof = prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await;
+    let (mut guarantees, mut gate) = match proof {
+        Ok(proven) => proven,
+        Err(problem) if ran_for(pod) > UNPROVEN => {
+            // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
+            return refuse(workspace, context, pods, pod, &sentence(&problem)).await;
+        }
+        Err(problem) => return Err(Error::Problem(problem)),
+    };
     context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     keep(context, workspace, &report).await?;
@@ -140,6 +156,12 @@ pub(super) async fn prove_and_open(
     context.write(workspace, status).await?;
     context.tell(workspace, EventType::Normal, reason::OPEN, &message).await;
     Ok(Action::requeue(SOON))
+}
+
+/// For how long the pod has been there.
+fn ran_for(pod: &Pod) -> Duration {
+    let made = pod.creation_timestamp().map_or(0, |time| time.0.as_second());
+    Duration::from_secs(u64::try_from(Timestamp::now().as_second() - made).unwrap_or_default())
 }
 
 async fn refuse(

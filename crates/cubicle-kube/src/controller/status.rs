@@ -53,7 +53,9 @@ const MOST_STEPS: usize = 32;
 
 /// Tells how far a launch is.
 pub(super) fn say(status: &mut WorkspaceStatus, step: Step, state: Progress, message: &str) {
-    if status.steps.len() >= MOST_STEPS {
+    // A step that is tried again is told once.
+    let told = status.steps.iter().any(|one| one.step == step && one.state == state && one.message == message);
+    if told || status.steps.len() >= MOST_STEPS {
         return;
     }
     let begun = status.begun_at.as_ref().map_or_else(Timestamp::now, |time| time.0);
