@@ -358,6 +358,7 @@ mod tests {
                 datasets: Vec::new(),
                 idle: Idle::default(),
                 groups: Vec::new(),
+                on_breach: OnBreach::default(),
             },
         }
     }

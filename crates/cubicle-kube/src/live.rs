@@ -161,7 +161,7 @@ fn code(error: &kube::Error) -> Option<u16> {
 
 async fn all(client: &Client, resource: &ApiResource, live: &mut Live) -> Result<(), Problem> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
-    let mut unread = |live: &mut Live, reason: String| {
+    let unread = |live: &mut Live, reason: String| {
         live.unread.push((resource.group.clone(), resource.kind.clone(), reason));
     };
     let begin = live.objects.len();
