@@ -1,6 +1,6 @@
 """Starts JupyterLab in a workspace: quickly, quietly, and also when the home is full.
 
-Reads CUBICLE_PORT and CUBICLE_TOKEN. What users configure in their home still counts, except
+Reads CUBICLE_ADDRESS, CUBICLE_PORT and CUBICLE_TOKEN. What users configure in their home still counts, except
 where the hub depends on it: address, port, token.
 """
 
@@ -65,11 +65,12 @@ def has_room(home: Path) -> bool:
     return True
 
 
-def options(port: str, token: str, home: Path, room: bool) -> list[str]:
+def options(address: str, port: str, token: str, home: Path, room: bool) -> list[str]:
     """The server's options; given as arguments, they win over configuration files in the home."""
     chosen = {
-        # Reached only by the engine, from inside the workspace's own network namespace.
-        "ServerApp.ip": "127.0.0.1",
+        # On one machine it is reached only by the engine, from inside the workspace's own network
+        # namespace; in a cluster, by the hub at the pod's address.
+        "ServerApp.ip": address,
         "ServerApp.port": port,
         "ServerApp.port_retries": "0",
         "ServerApp.base_url": "/",
@@ -109,6 +110,7 @@ def adapt(application: type) -> None:
 
 
 def main() -> None:
+    address = os.environ.pop("CUBICLE_ADDRESS", "127.0.0.1")
     port = os.environ.pop("CUBICLE_PORT", "8888")
     # Popped: kernels and terminals have no use for it.
     token = os.environ.pop("CUBICLE_TOKEN", "")
@@ -133,7 +135,7 @@ def main() -> None:
 
     adapt(LabApp)
     sys.argv = ["jupyter-lab"]
-    sys.exit(LabApp.launch_instance(options(port, token, home, room)))
+    sys.exit(LabApp.launch_instance(options(address, port, token, home, room)))
 
 
 if __name__ == "__main__":

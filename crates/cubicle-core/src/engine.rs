@@ -131,6 +131,11 @@ pub trait Engine: Send + Sync {
 
     /// Connects to the notebook of an open workspace; refused in any other state.
     async fn connect(&self, id: &WorkspaceId) -> Result<Connection, Problem>;
+    /// Resolves when nobody may be connected to this workspace any more; what is open is closed then.
+    /// By default never: the sockets of most engines end with the notebook.
+    async fn closed(&self, _: &WorkspaceId) {
+        std::future::pending().await
+    }
     /// Records what the hub has seen the user do.
     async fn record_activity(&self, id: &WorkspaceId, activity: Activity) -> Result<(), Problem>;
 

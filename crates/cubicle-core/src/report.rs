@@ -139,3 +139,23 @@ impl Summary {
         self.breached == 0 && self.unproven == 0
     }
 }
+
+impl Report {
+    /// Which guarantees stop a launch, in one sentence for people; the report has all of them.
+    pub fn refusal(&self) -> String {
+        const NAMED: usize = 4;
+        let named = |word: &str, verdict| {
+            let found: Vec<_> = self.guarantees.iter().filter(|guarantee| guarantee.verdict == verdict).collect();
+            let names: Vec<String> =
+                found.iter().take(NAMED).map(|guarantee| format!("{} ({})", guarantee.id, guarantee.reason)).collect();
+            let more = found.len().saturating_sub(NAMED);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            (!found.is_empty()).then(|| format!("{word}: {}{more}", names.join(", ")))
+        };
+        let parts: Vec<String> = [named("breached", Verdict::Breached), named("unproven", Verdict::Unproven)]
+            .into_iter()
+            .flatten()
+            .collect();
+        if parts.is_empty() { "nothing could be proven".to_owned() } else { parts.join("; ") }
+    }
+}

@@ -73,6 +73,29 @@ pub struct TemplateSpec {
     /// Who may launch it; empty means everybody.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// What happens when a wall of a running workspace turns out to be down. Only the engine on
+    /// Kubernetes proves by itself and acts on this.
+    #[serde(default, skip_serializing_if = "OnBreach::is_default")]
+    pub on_breach: OnBreach,
+}
+
+/// What happens when a wall of a running workspace turns out to be down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBreach {
+    /// It is said: to its user, in its status, as an event.
+    Warn,
+    /// And nobody gets in until the wall holds again; what runs goes on.
+    #[default]
+    Close,
+    /// And it is stopped.
+    Stop,
+}
+
+impl OnBreach {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Limits of one workspace.
@@ -199,11 +222,13 @@ impl From<Duration> for String {
     }
 }
 
-fn default_port() -> u16 {
+/// The port that a template without one has.
+pub fn default_port() -> u16 {
     8888
 }
 
-fn default_level() -> Level {
+/// The level that a template without one has.
+pub fn default_level() -> Level {
     Level::Standard
 }
 
@@ -333,6 +358,7 @@ mod tests {
                 datasets: Vec::new(),
                 idle: Idle::default(),
                 groups: Vec::new(),
+                on_breach: OnBreach::default(),
             },
         }
     }

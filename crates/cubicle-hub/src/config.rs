@@ -1,13 +1,19 @@
 //! What the hub is told when it starts.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use cubicle_core::registry::Registry;
 
 /// The hub's configuration.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
-    /// Where `hub.db` is kept; must exist and belong to the hub's own user.
-    pub data_directory: PathBuf,
+    /// Where accounts and sessions are kept.
+    pub records: Records,
+    /// Who is answered on the administrator's socket, by uid.
+    pub administrators: Vec<u32>,
     /// The address under which browsers reach the hub (`CUBICLE_URL`), for example
     /// `https://hub.example.org`. Without it: `http://localhost:PORT`, any port, so that
     /// `ssh -L` works.
@@ -20,11 +26,30 @@ pub struct HubConfig {
     pub timing: Timing,
 }
 
+/// Where accounts, sessions and what hangs on them are kept.
+#[derive(Clone)]
+pub enum Records {
+    /// In `hub.db` in this folder, which the hub owns.
+    File(PathBuf),
+    /// In a registry that other hubs share.
+    Shared(Arc<dyn Registry>),
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(folder) => formatter.debug_tuple("File").field(folder).finish(),
+            Self::Shared(_) => formatter.write_str("Shared"),
+        }
+    }
+}
+
 impl HubConfig {
     /// The defaults of one machine: plain http on a loopback address.
     pub fn new(data_directory: impl Into<PathBuf>) -> Self {
         Self {
-            data_directory: data_directory.into(),
+            records: Records::File(data_directory.into()),
+            administrators: vec![0],
             public_url: None,
             workspace_domain: None,
             tls: None,

@@ -11,14 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 
 use crate::activity::ActivityBook;
-use crate::config::{HubConfig, Timing};
+use crate::config::{HubConfig, Records, Timing};
 use crate::limit::SignInLimits;
 use crate::liveness::Liveness;
 use crate::meter::Meter;
 use crate::origin::Origins;
 use crate::password::Passwords;
 use crate::secret::{self, Digest, Purpose};
-use crate::store::{Account, Store};
+use crate::store::{Account, File, Shared, Store};
 
 /// The running hub.
 pub(crate) struct Hub {
@@ -72,7 +72,10 @@ impl Hub {
             origins: Origins::new(config, listen)?,
             timing: config.timing,
             engine,
-            store: Store::open(&config.data_directory)?,
+            store: match &config.records {
+                Records::File(folder) => Store::File(File::open(folder)?),
+                Records::Shared(registry) => Store::Shared(Shared::new(Arc::clone(registry))),
+            },
             passwords: Passwords::new()?,
             limits: SignInLimits::default(),
             liveness: Liveness::default(),
@@ -148,6 +151,20 @@ impl Hub {
             }
         };
         tokio::join!(busy, report, forget);
+    }
+
+    /// Closes what hangs on sessions that another hub has ended, for ever.
+    pub(crate) async fn follow_others(&self, records: &Records) {
+        use futures::StreamExt as _;
+        if let Records::Shared(registry) = records {
+            let mut ended = registry.ended_sessions();
+            while let Some(name) = ended.next().await {
+                if let Some(digest) = Digest::from_hexadecimal(&name) {
+                    self.liveness.end(&digest);
+                }
+            }
+        }
+        std::future::pending().await
     }
 
     async fn report_activity(self: Arc<Self>) {

@@ -25,5 +25,5 @@ mod server;
 mod store;
 mod tls;
 
-pub use config::{HubConfig, Timing, TlsFiles};
+pub use config::{HubConfig, Records, Timing, TlsFiles};
 pub use server::serve;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -31,13 +33,25 @@ pub(crate) struct Epoch(u64);
 pub(crate) struct Ending {
     ended: watch::Receiver<()>,
     expires_at: Timestamp,
+    /// What else ends it.
+    closed: BoxFuture<'static, ()>,
 }
 
 impl Ending {
     /// Waits for the end of the session, whatever ends it.
-    pub(crate) async fn wait(mut self) {
-        let left = Duration::try_from(self.expires_at.duration_since(Timestamp::now())).unwrap_or_default();
-        let _ = tokio::time::timeout(left, async { while self.ended.changed().await.is_ok() {} }).await;
+    pub(crate) async fn wait(self) {
+        let Self { mut ended, expires_at, closed } = self;
+        let left = Duration::try_from(expires_at.duration_since(Timestamp::now())).unwrap_or_default();
+        tokio::select! {
+            _ = tokio::time::timeout(left, async { while ended.changed().await.is_ok() {} }) => {}
+            () = closed => {}
+        }
+    }
+
+    /// The same, or earlier, when this resolves.
+    pub(crate) fn or(mut self, closed: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.closed = closed.boxed();
+        self
     }
 }
 
@@ -59,7 +73,7 @@ impl Liveness {
             return None;
         }
         let sender = state.followed.entry(session).or_insert_with(|| watch::channel(()).0);
-        Some(Ending { ended: sender.subscribe(), expires_at })
+        Some(Ending { ended: sender.subscribe(), expires_at, closed: futures::future::pending().boxed() })
     }
 
     /// Closes all that hangs on a session. To be called after it is gone from the database.

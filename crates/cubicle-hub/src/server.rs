@@ -38,8 +38,8 @@ const MOST_HEADERS: usize = 100;
 
 /// Serves until the future is dropped. Dropping it closes everything.
 ///
-/// `listener` is for browsers; `admin` is a Unix socket on which only root is answered (by
-/// `SO_PEERCRED`), with the same API and no cookies.
+/// `listener` is for browsers; `admin` is a Unix socket on which only the configured uids are answered
+/// (by `SO_PEERCRED`), with the same API and no cookies.
 ///
 /// # Errors
 /// When the configuration contradicts itself, the database cannot be opened, or a listener breaks.
@@ -60,8 +60,9 @@ pub async fn serve(
     tracing::info!(%address, origin = %hub.origins.hub(None), "the hub listens");
     tokio::select! {
         () = browsers(Arc::clone(&hub), listener, acceptor) => {}
-        () = administrators(Arc::clone(&hub), admin) => {}
-        () = hub.keep_house() => {}
+        () = administrators(Arc::clone(&hub), admin, config.administrators) => {}
+        () = hub.follow_others(&config.records) => {}
+        () = Arc::clone(&hub).keep_house() => {}
     }
     Ok(())
 }
@@ -104,7 +105,7 @@ async fn browsers(hub: Arc<Hub>, listener: tokio::net::TcpListener, acceptor: Op
     }
 }
 
-async fn administrators(hub: Arc<Hub>, listener: tokio::net::UnixListener) {
+async fn administrators(hub: Arc<Hub>, listener: tokio::net::UnixListener, uids: Vec<u32>) {
     let router = api::router(Arc::clone(&hub)).fallback(api::no_such_route);
     let mut connections = JoinSet::new();
     loop {
@@ -117,7 +118,7 @@ async fn administrators(hub: Arc<Hub>, listener: tokio::net::UnixListener) {
                 continue;
             }
         };
-        let root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+        let root = stream.peer_cred().is_ok_and(|peer| uids.contains(&peer.uid()));
         let (router, patience) = (router.clone(), hub.timing.request_head);
         connections.spawn(async move {
             let answer = move |mut request: Request<Incoming>| {

@@ -4,12 +4,14 @@
 //! person types becomes part of a name. A team's name is any text, so its namespace carries 130
 //! bits of its hash.
 
+use cubicle_core::engine::Activity;
 use cubicle_core::level::Namespace;
-use cubicle_core::name::UserId;
+use cubicle_core::name::{UserId, WorkspaceId};
+use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::resources::Identity;
+use crate::resources::{Identity, Workspace};
 
 /// On everything that the controller makes.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "cubicle");
@@ -27,6 +29,9 @@ pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 pub const FINALIZER: &str = "cubicle.dev/workspace";
 /// The name of the container.
 pub const CONTAINER: &str = "workspace";
+
+/// On a workspace: what hubs have seen its user do, as JSON.
+pub const ACTIVITY: &str = "cubicle.dev/activity";
 
 /// Crockford's base 32, as the identifiers of `cubicle-core` use it.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -46,6 +51,16 @@ pub fn namespace(tenancy: Namespace, identity: &Identity) -> String {
 /// The claim of a user's home: it belongs to the user, not to a workspace.
 pub fn home(owner: &UserId) -> String {
     format!("home-{owner}")
+}
+
+/// The map that holds a workspace's last report.
+pub fn report(id: &WorkspaceId) -> String {
+    format!("report-{id}")
+}
+
+/// What hubs have last seen the user of a workspace do.
+pub fn activity(workspace: &Workspace) -> Option<Activity> {
+    serde_json::from_str(workspace.annotations().get(ACTIVITY)?).ok()
 }
 
 fn digits(text: &str) -> String {

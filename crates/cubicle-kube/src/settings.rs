@@ -57,7 +57,8 @@ pub struct Settings {
     /// How many times over a node's processors may be promised.
     #[serde(default = "overcommit")]
     pub cpu_overcommit: u32,
-    /// The kubelet's `podPidsLimit`, as the site has set it on every node; none when unlimited.
+    /// The kubelet's `podPidsLimit`, as the site has set it on every node; the gate tries it. Without it
+    /// nodes must allow no more than a template says.
     #[serde(default)]
     pub pids_limit: Option<u32>,
     /// What one tenant may have.
@@ -66,6 +67,9 @@ pub struct Settings {
     /// Annotations that the site's own machinery may add to a workspace's pod.
     #[serde(default)]
     pub allowed_annotations: Vec<String>,
+    /// Between two proofs of a running workspace, in seconds.
+    #[serde(default = "verify_every")]
+    pub verify_every: u32,
     /// When an image is refused for what a scanner found in it.
     #[serde(default)]
     pub image_scan: ScanRule,
@@ -168,6 +172,10 @@ fn egress_namespace() -> String {
     "cubicle-egress".to_owned()
 }
 
+fn verify_every() -> u32 {
+    300
+}
+
 fn overcommit() -> u32 {
     4
 }
@@ -209,6 +217,9 @@ impl Settings {
         }
         for (name, reference) in &self.datasets {
             pinned(&format!("datasets.{name}"), reference)?;
+        }
+        if self.verify_every < 10 {
+            return Err(Problem::bad_input("the settings: verifyEvery is below 10 seconds", "300 is the default"));
         }
         if self.cpu_overcommit == 0 {
             return Err(Problem::bad_input("the settings: cpuOvercommit is 0", "1 promises every processor once"));

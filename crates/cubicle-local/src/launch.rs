@@ -12,7 +12,6 @@ use cubicle_core::attempt::{Phase, ProbePlan};
 use cubicle_core::name::WorkspaceId;
 use cubicle_core::plan::Situation;
 use cubicle_core::problem::Problem;
-use cubicle_core::report::{Report, Verdict};
 use cubicle_core::template::EgressMode;
 use cubicle_core::workspace::{Progress, State, Step, StepEvent};
 use cubicle_core::{catalogue, judge};
@@ -125,7 +124,7 @@ impl Launch {
             // Nothing is built for an image that the site refuses; the report says why.
             let report = judge::report(&row.workspace, Timestamp::now(), self.began.elapsed(), judged.alone());
             self.supervisor.store.put_report(&self.id, &report)?;
-            return Err(Failure::Refused(refusal(&report)));
+            return Err(Failure::Refused(report.refusal()));
         }
         let limits = limits(&row.private.template);
         let egress = match row.private.template.egress().mode {
@@ -273,7 +272,7 @@ impl Launch {
         self.supervisor.store.put_report(&self.id, &report)?;
         let summary = report.summary;
         if !summary.opens() || summary.held == 0 {
-            return Err(Failure::Refused(refusal(&report)));
+            return Err(Failure::Refused(report.refusal()));
         }
         self.say(
             Progress::Done,
@@ -350,22 +349,6 @@ async fn answers(row: &Row) -> std::io::Result<bool> {
     let mut answer = [0; 9];
     stream.read_exact(&mut answer).await?;
     Ok(answer.starts_with(b"HTTP/1."))
-}
-
-/// Which guarantees stopped the launch, in one sentence; the report has all of them.
-fn refusal(report: &Report) -> String {
-    const NAMED: usize = 4;
-    let named = |word: &str, verdict| {
-        let found: Vec<_> = report.guarantees.iter().filter(|guarantee| guarantee.verdict == verdict).collect();
-        let names: Vec<String> =
-            found.iter().take(NAMED).map(|guarantee| format!("{} ({})", guarantee.id, guarantee.reason)).collect();
-        let more = found.len().saturating_sub(NAMED);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        (!found.is_empty()).then(|| format!("{word}: {}{more}", names.join(", ")))
-    };
-    let parts: Vec<String> =
-        [named("breached", Verdict::Breached), named("unproven", Verdict::Unproven)].into_iter().flatten().collect();
-    if parts.is_empty() { "nothing could be proven".to_owned() } else { parts.join("; ") }
 }
 
 /// The walls that a test leaves out, one name per line in a file. A release build has no way to

@@ -1,5 +1,6 @@
 //! Settling: from a template and a record to the numbers and variables of one workspace.
 
+use cubicle_core::notebook;
 use cubicle_core::plan::Limits;
 use cubicle_core::template::Template;
 
@@ -31,35 +32,18 @@ pub(crate) fn limits(template: &Template) -> Limits {
 
 /// The whole environment of a notebook.
 pub(crate) fn environment(row: &Row, image: &images::ImageSummary, with_proxy: bool) -> Vec<(String, String)> {
-    let home = &row.private.template.spec.home.mount_path;
-    let key: String = image.digest.trim_start_matches("sha256:").chars().take(12).collect();
-    let base = format!("{home}/.local/cubicle/{key}");
-    let mut environment = vec![
-        ("HOME", home.clone()),
-        ("USER", "user".to_owned()),
-        ("LOGNAME", "user".to_owned()),
-        ("SHELL", "/bin/bash".to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
-        ("PATH", format!("{base}/bin:/usr/local/bin:/usr/bin:/bin")),
-        ("PYTHONUSERBASE", base),
-        ("CUBICLE_PORT", row.private.template.spec.port.to_string()),
-        ("CUBICLE_TOKEN", row.private.token.clone()),
-    ];
+    let private = &row.private;
+    let proxy = with_proxy.then_some(EGRESS_PROXY);
+    let mut environment = notebook::environment(&private.template, &image.digest, &private.token, None, proxy);
     if with_proxy {
-        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
-            environment.push((name, EGRESS_PROXY.to_owned()));
-        }
-        for name in ["no_proxy", "NO_PROXY"] {
-            environment.push((name, "localhost,127.0.0.1,::1".to_owned()));
-        }
         // A site with its own package index says so to the engine; workspaces get the same.
         for name in ["PIP_INDEX_URL", "PIP_TRUSTED_HOST"] {
             if let Ok(value) = std::env::var(name) {
-                environment.push((name, value));
+                environment.push((name.to_owned(), value));
             }
         }
     }
-    environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    environment
 }
 
 /// 256 random bits as text.

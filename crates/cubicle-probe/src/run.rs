@@ -237,7 +237,7 @@ fn loads(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
             let began = Instant::now();
             let answer = match &attempt.action {
                 Action::AllocateMemory { bytes } => load::allocate(context, *bytes),
-                Action::ExceedProcesses { limit } => load::exceed_processes(*limit),
+                Action::ExceedProcesses { limit } => load::exceed_processes(context, *limit),
                 Action::Spin { milliseconds, limit } => load::spin(context, *milliseconds, *limit),
                 _ => Answer { outcome: Outcome::Failed, detail: "not a load".to_owned() },
             };

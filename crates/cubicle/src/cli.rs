@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cubicle_core::problem::Problem;
 
 use crate::commands::{
-    advise, audit, completions, controller, delete, doctor, exec, guarantees, image, launch, list, logs, report, serve,
-    show, start, stop, template, user, verify, volume,
+    advise, audit, completions, controller, delete, doctor, exec, guarantees, hub, image, launch, list, logs, report,
+    serve, show, start, stop, template, user, verify, volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -38,6 +38,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Hub(hub::Arguments),
     Controller(controller::Arguments),
     Doctor(doctor::Arguments),
     #[command(subcommand)]
@@ -90,6 +91,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
     match command {
         Command::Serve(arguments) => arguments.run(context),
+        Command::Hub(arguments) => arguments.run(context),
         Command::Controller(arguments) => arguments.run(context),
         Command::Doctor(arguments) => arguments.run(context),
         Command::Template(command) => command.run(context),

@@ -38,7 +38,7 @@ pub(crate) fn run() -> ExitCode {
 
 /// Raises the soft limit of open files to the hard one: every request of a browser is two sockets
 /// here, and the usual soft limit of 1024 is for programs that use `select`.
-fn allow_many_files() {
+pub(crate) fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "the limit of open files could not be raised");
@@ -58,7 +58,7 @@ fn serve(home: &Path) -> Result<(), Problem> {
 }
 
 /// What the administrator set in the environment of `cubicle serve`.
-fn configuration(home: &Path) -> Result<HubConfig, Problem> {
+pub(crate) fn configuration(home: &Path) -> Result<HubConfig, Problem> {
     let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut configuration = HubConfig::new(Layout::new(home).hub());
     configuration.public_url = text("CUBICLE_URL");

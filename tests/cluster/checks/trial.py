@@ -91,7 +91,7 @@ class Trial:
         check(sorted(found) == sorted(targets), f"dial answered {lines} for {targets}")
         return found
 
-    def settles(self, what: str, namespace: str, pod: str, expected: dict[str, str]) -> None:
+    def settles(self, what: str, namespace: str, pod: str, expected: dict[str, str], seconds: float = 20) -> None:
         """Waits until these dials come out as expected; a policy takes a moment to be in force."""
         last: dict[str, str] = {}
 
@@ -100,7 +100,7 @@ class Trial:
             return last == expected
 
         try:
-            wait_for(what, holds, seconds=20)
+            wait_for(what, holds, seconds=seconds)
         except Failed as error:
             raise Failed(f"{error}; the dials: {last}, expected {expected}") from None
 

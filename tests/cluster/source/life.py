@@ -172,6 +172,19 @@ def restart(cluster: Cluster, name: str) -> None:
     control_plane.start_program(cluster, found["node"], name, found["command"], found["environment"])
 
 
+def change_pids_limit(cluster: Cluster, limit: int) -> None:
+    """Starts the kubelets again with another limit of processes, and waits until the nodes are ready."""
+    for each in NODES:
+        nodes.change_pids_limit(cluster, each, limit)
+        restart(cluster, f"{each}-kubelet")
+    record = cluster.read()
+    record["options"]["pids_limit"] = limit
+    cluster.write(record)
+    # Ready as they are remembered; a kubelet that does not come back shows by itself.
+    for each in NODES:
+        nodes.wait_for_kubelet(cluster, each)
+
+
 def load(cluster: Cluster, archive: Path) -> list[str]:
     """Imports an image archive into both nodes; returns containerd's lines."""
     if not archive.is_file():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import time
@@ -66,23 +67,21 @@ class Process:
                 return
             if not forced:
                 signal.pidfd_send_signal(handle, signal.SIGTERM)
-                if _wait(self, patience):
+                if _wait(handle, patience):
                     return
             signal.pidfd_send_signal(handle, signal.SIGKILL)
-            _wait(self, 30.0)
+            _wait(handle, 30.0)
         except ProcessLookupError:
             return
         finally:
             os.close(handle)
 
 
-def _wait(process: Process, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if not process.alive():
-            return True
-        time.sleep(0.02)
-    return False
+def _wait(handle: int, seconds: float) -> bool:
+    """Waits for the end of the last thread: until then the process keeps its ports."""
+    ended = select.poll()
+    ended.register(handle, select.POLLIN)
+    return bool(ended.poll(seconds * 1000))
 
 
 def _fork_from(enter, action) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from layout import (
     TOOLS_IMAGE,
     Cluster,
 )
-from namespaces import enter_command
+from namespaces import enter_command, run_in
 from parts import BY_NAME, Problem, program
 
 
@@ -134,6 +135,26 @@ def start_kubelet(cluster: Cluster, node: str, pids_limit: int) -> None:
         f"--node-ip={NODE_ADDRESS[node]}",
     ]
     start_program(cluster, node, f"{node}-kubelet", command)
+
+
+def wait_for_kubelet(cluster: Cluster, node: str, seconds: float = 60.0) -> None:
+    """Waits until the kubelet says that it is well."""
+    until = time.monotonic() + seconds
+    code = "import urllib.request as r; r.urlopen('http://127.0.0.1:10248/healthz', timeout=2)"
+    while True:
+        try:
+            run_in(cluster.holder(node), sys.executable, "-c", code, kinds=("net",))
+            return
+        except OSError as error:
+            if time.monotonic() > until or cluster.process("processes", f"{node}-kubelet") is None:
+                raise Problem(f"the kubelet of {node} is not well: {cluster.log(f'{node}-kubelet')}") from error
+        time.sleep(0.1)
+
+
+def change_pids_limit(cluster: Cluster, node: str, pids_limit: int) -> None:
+    """What new pods get once the kubelet was started again."""
+    config = cluster.node_folder(node) / "kubelet.json"
+    config.write_text(json.dumps(_kubelet_config(cluster, node, pids_limit), indent=1))
 
 
 def _kubelet_config(cluster: Cluster, node: str, pids_limit: int) -> dict:

@@ -15,7 +15,7 @@ from typing import Callable, Iterator
 from layout import NODES, Cluster
 from product import Failed, check, wait_for
 from installation import Site, namespace_of
-from trial import DENY_ALL, client, policy
+from trial import DENY_ALL, client, namespace, policy
 from webhook import Webhook
 
 POLICIES = ("cubicle-workspace-pods", "cubicle-tenant-walls", "cubicle-tenant-namespaces")
@@ -44,7 +44,10 @@ class Bench:
         try:
             yield
         finally:
-            self.trial.apply(*self.bindings)
+            # As the chart's own, or the next upgrade finds somebody else's fields.
+            words = ["apply", "--server-side", "--field-manager=helm", "-f", "-"]
+            listed = {"apiVersion": "v1", "kind": "List", "items": self.bindings}
+            self.trial.kubectl(*words, text=json.dumps(listed))
             self._until_in_force(True)
 
     def _until_in_force(self, wanted: bool) -> None:
@@ -68,6 +71,23 @@ class Bench:
     def tried(self, thing: dict) -> str:
         """What the API server says to an administrator who wants this; nothing is made."""
         return self.trial.said("create", "--dry-run=server", "-f", "-", text=json.dumps(thing))
+
+    def enforcer_follows(self) -> None:
+        """Waits until a new policy is in force on every node.
+
+        Cilium's agents take a while to watch again after an API server was away, and until then new pods are
+        open: the gate refuses them, so that nothing would open here.
+        """
+        where, target = "follows", "192.168.61.1:6443"
+        names = [f"on-{node}" for node in NODES]
+        self.trial.apply(namespace(where), *(client(where, name, node) for name, node in zip(names, NODES)))
+        self.trial.wait_ready(where, *names)
+        for name in names:
+            self.trial.settles("an open pod", where, name, {target: "open"}, seconds=90)
+        self.trial.apply(policy(where, "deny", DENY_ALL))
+        for name in names:
+            self.trial.settles("a closed pod", where, name, {target: "timeout"}, seconds=90)
+        self.trial.kubectl("delete", "namespace", where)
 
     # === what a launch has come to ===
 

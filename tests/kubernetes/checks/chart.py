@@ -132,7 +132,7 @@ def life(suite: Suite, site: Site, control: str) -> None:
         shutil.copytree(CHART, newer)
         crds = newer / "templates/crds.yaml"
         old = crds.read_text()
-        before, word, after = old.rpartition("              launch:\n                default: 0\n")
+        before, word, after = old.partition("              launch:\n                default: 0\n")
         check(word, "the place for a new field was not found in crds.yaml")
         added = f"              {NEW_FIELD}:\n                type: string\n"
         crds.write_text(before + added + word + after)

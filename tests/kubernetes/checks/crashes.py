@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from cases import Bench
 from installation import ENDED, SYSTEM, Site, namespace_of
 from product import Suite, check, wait_for
 
@@ -38,8 +39,9 @@ def controllers(cluster: str) -> list[int]:
     return found
 
 
-def cases(suite: Suite, site: Site, control: str, count: int) -> None:
+def cases(suite: Suite, bench: Bench, count: int) -> None:
     """So many random kills, each during a launch."""
+    site, control = bench.site, bench.control
     seed = int(os.environ.get("CUBICLE_TEST_SEED", time.time()))
     random.seed(seed)
     made: list[str] = []
@@ -78,6 +80,7 @@ def cases(suite: Suite, site: Site, control: str, count: int) -> None:
         for one in site.trial.get("namespaces", "-l", "cubicle.dev/tenant")["items"]:
             check(one["metadata"]["name"] in owners, f"{one['metadata']['name']} is nobody's")
         site.delete(*made)
+        bench.enforcer_follows()
         left = site.trial.get("pods", "-A", "-l", "cubicle.dev/workspace")["items"]
         check({one["metadata"]["name"] for one in left} == set(running) - set(made), "pods are left")
         for name in made:

@@ -66,6 +66,7 @@ class Site:
             "hub": {"enabled": False},
             "settings": {
                 "imagePullPolicy": "Never",
+                "pidsLimit": 1024,
                 "images": {
                     "desk": {
                         "reference": self.images.desk,

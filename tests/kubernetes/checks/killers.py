@@ -71,6 +71,16 @@ def careless_runtime(bench: Bench) -> Iterator[None]:
         bench.trial.command("runtime", bench.trial.name, "default")
 
 
+@contextlib.contextmanager
+def no_process_limit(bench: Bench) -> Iterator[None]:
+    """Nodes whose kubelet does not limit a pod's processes."""
+    bench.trial.command("pids-limit", bench.trial.name, "-1")
+    try:
+        yield
+    finally:
+        bench.trial.command("pids-limit", bench.trial.name, "1024")
+
+
 # === what administrators do ===
 
 
@@ -136,6 +146,7 @@ CILIUM = [
         },
     ),
     Case("hostUsers ignored by the runtime", "container.host-root", around=careless_runtime),
+    Case("no limit of processes on the node", "neighbour.processes", around=no_process_limit),
 ]
 
 WEAK = [

@@ -145,7 +145,11 @@ async fn pass(notice: &Notice<'_>, mut request: Request<Body>, ending: Ending) -
         );
     };
     match notebook.ask(request, hub.timing.answer_head).await {
-        Ok(answer) => relay(notice, answer, browser, path, ending),
+        Ok(answer) => {
+            let (engine, workspace) = (Arc::clone(&hub.engine), visit.workspace.clone());
+            let ending = ending.or(async move { engine.closed(&workspace).await });
+            relay(notice, answer, browser, path, ending)
+        }
         Err(Failure::Late) => notice.problem(
             StatusCode::GATEWAY_TIMEOUT,
             &Problem::engine(

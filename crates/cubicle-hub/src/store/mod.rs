@@ -1,190 +1,93 @@
-//! `hub.db`: accounts, sessions and everything that hangs on a session.
-//!
-//! SQLite in WAL mode with one connection that writes and one that reads, so that a slow disk
-//! does not hold up the look-ups that every proxied request makes.
+//! Accounts, sessions and everything that hangs on a session: in a file on one machine, in the
+//! site's registry when several hubs share it.
 
-mod accounts;
-mod links;
-mod sessions;
-mod tokens;
-
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use cubicle_core::problem::Problem;
-use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use rusqlite_migration::{M, Migrations};
-
-pub(crate) use accounts::Account;
-pub(crate) use sessions::Session;
-pub(crate) use tokens::{ApiToken, Scope};
-
-const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
-
-/// The open database. Cloning shares it.
-#[derive(Clone)]
-pub(crate) struct Store {
-    writer: Arc<Mutex<Connection>>,
-    reader: Arc<Mutex<Connection>>,
-}
-
-impl Store {
-    /// Opens or makes `hub.db`, readable by the hub's user alone, and brings it to the newest
-    /// schema. A file of a newer version is refused and left as it is.
-    pub(crate) fn open(directory: &Path) -> Result<Self, Problem> {
-        let path = directory.join("hub.db");
-        let refuse = |why: String, remedy: &str| Problem::engine(format!("{}: {why}", path.display()), remedy);
-        std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| refuse(error.to_string(), "the hub's user must own its data directory"))?;
-        let damaged = "restore the file from a backup, or move it away to begin with no accounts";
-        let mut writer = connect(&path).map_err(|error| refuse(error.to_string(), damaged))?;
-        let version: i64 = writer
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(|error| refuse(error.to_string(), damaged))?;
-        let newest = STEPS.len();
-        if usize::try_from(version).map_or(true, |version| version > newest) {
-            return Err(refuse(
-                format!("has schema version {version}, this program knows up to {newest}"),
-                "run the newer version of cubicle that wrote it, or restore an older backup",
-            ));
-        }
-        Migrations::from_slice(STEPS).to_latest(&mut writer).map_err(|error| refuse(error.to_string(), damaged))?;
-        let reader = connect(&path).map_err(|error| refuse(error.to_string(), damaged))?;
-        reader.pragma_update(None, "query_only", true).map_err(|error| refuse(error.to_string(), damaged))?;
-        Ok(Self { writer: Arc::new(Mutex::new(writer)), reader: Arc::new(Mutex::new(reader)) })
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let reader = Arc::clone(&self.reader);
-        settle(tokio::task::spawn_blocking(move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner))).await)
-    }
-
-    /// All of `work` happens or nothing of it.
-    async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let writer = Arc::clone(&self.writer);
-        settle(
-            tokio::task::spawn_blocking(move || {
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let value = work(&transaction)?;
-                transaction.commit()?;
-                Ok(value)
-            })
-            .await,
-        )
-    }
-
-    /// Whether the database answers.
-    pub(crate) async fn ping(&self) -> Result<(), Problem> {
-        self.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
-    }
-
-    /// Forgets what can no longer be used.
-    pub(crate) async fn forget_expired(&self) -> Result<(), Problem> {
-        let now = Timestamp::now().as_millisecond();
-        self.write(move |transaction| {
-            for table in ["sessions", "tickets", "links", "tokens"] {
-                transaction.execute(&format!("DELETE FROM {table} WHERE expires_at <= ?1"), [now])?;
-            }
-            Ok(())
-        })
-        .await
-    }
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A sign-out must not come back after a power cut.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    Ok(connection)
-}
-
-/// Why a piece of work on the database ended without a value.
-#[derive(Debug, thiserror::Error)]
-enum StoreError {
-    #[error("{0}")]
-    Refused(Problem),
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-}
-
-fn settle<T>(outcome: Result<Result<T, StoreError>, tokio::task::JoinError>) -> Result<T, Problem> {
-    match outcome {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(StoreError::Refused(problem))) => Err(problem),
-        Ok(Err(StoreError::Sqlite(error))) => {
-            Err(Problem::engine(format!("hub.db: {error}"), "check free space and permissions of the data directory"))
-        }
-        Err(error) => Err(Problem::engine(format!("hub.db: {error}"), "this is a bug; please report it")),
-    }
-}
-
-/// Reads a column of milliseconds since the epoch.
-fn timestamp(milliseconds: i64) -> rusqlite::Result<Timestamp> {
-    Timestamp::from_millisecond(milliseconds).map_err(|error| unreadable(&error.to_string()))
-}
-
-/// A column that does not hold what this program wrote.
-fn unreadable(why: &str) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, why.to_owned().into())
-}
+mod records;
+mod shared;
+mod sqlite;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
 
-    #[tokio::test]
-    async fn a_newer_file_is_refused_and_left_alone() {
-        let directory = tempfile::tempdir().expect("a directory");
-        drop(Store::open(directory.path()).expect("a new store"));
-        let file = directory.path().join("hub.db");
-        Connection::open(&file).expect("open").pragma_update(None, "user_version", 4711).expect("update");
-        let problem = Store::open(directory.path()).err().expect("refused");
-        assert!(problem.what.contains("4711"), "{}", problem.what);
-        assert!(!problem.remedy.is_empty());
-        let version: i64 = Connection::open(&file)
-            .expect("open")
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .expect("a version");
-        assert_eq!(version, 4711);
-    }
+use cubicle_core::name::{UserId, UserName, WorkspaceId};
+use cubicle_core::problem::Problem;
+use jiff::Timestamp;
 
-    #[test]
-    fn a_file_that_is_no_database_is_refused() {
-        let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(
-            directory.path().join("hub.db"),
-            b"not a database, but long enough to be read as one....".repeat(40),
-        )
-        .expect("written");
-        assert!(Store::open(directory.path()).is_err());
-    }
+pub(crate) use records::{Account, ApiToken, Granted, Scope, Session};
+pub(crate) use shared::Shared;
+pub(crate) use sqlite::File;
 
-    #[test]
-    fn only_the_owner_reads_it() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let directory = tempfile::tempdir().expect("a directory");
-        let _store = Store::open(directory.path()).expect("a new store");
-        for name in ["hub.db", "hub.db-wal"] {
-            let mode = std::fs::metadata(directory.path().join(name)).expect("a file").permissions().mode();
-            assert_eq!(mode & 0o077, 0, "{name}");
+use crate::secret::Digest;
+
+/// Where it is kept.
+#[derive(Clone)]
+pub(crate) enum Store {
+    /// `hub.db`.
+    File(File),
+    /// With other hubs.
+    Shared(Shared),
+}
+
+macro_rules! both {
+    ($($(#[$about:meta])* fn $name:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        impl Store {
+            $(
+                $(#[$about])*
+                pub(crate) async fn $name(&self, $($argument: $kind),*) -> Result<$answer, Problem> {
+                    match self {
+                        Self::File(file) => file.$name($($argument),*).await,
+                        Self::Shared(shared) => shared.$name($($argument),*).await,
+                    }
+                }
+            )*
         }
-    }
+    };
+}
+
+both! {
+    /// Makes an account without a password. Refused when a name with the same key exists.
+    fn add_account(name: UserName, admin: bool, groups: Vec<String>) -> Account;
+    /// All accounts, by key.
+    fn accounts() -> Vec<Account>;
+    /// The account of this name.
+    fn account(name: &str) -> Account;
+    /// The account of this name with its password's hash.
+    fn account_with_password(name: UserName) -> Option<(Account, Option<String>)>;
+    /// Sets the password's hash.
+    fn set_password(id: UserId, hash: String) -> ();
+    /// Disables or enables an account; returns the sessions that this ended.
+    fn set_disabled(id: UserId, disabled: bool) -> Vec<Digest>;
+    /// Keeps a new link's digest. Older links of the account stay good until they expire.
+    fn add_link(link: Digest, account: UserId, expires_at: Timestamp) -> ();
+    /// Whose link it is, without using it up.
+    fn peek_link(link: Digest) -> Option<Account>;
+    /// Uses a link up.
+    fn use_link(link: Digest) -> Option<UserId>;
+    /// Begins a session. Refused when the account was disabled meanwhile.
+    fn begin_session(digest: Digest, account: UserId, expires_at: Timestamp) -> ();
+    /// The live session of this digest.
+    fn session(digest: Digest) -> Option<Session>;
+    /// Ends a session.
+    fn end_session(digest: Digest) -> ();
+    /// Ends all sessions of an account but one; returns what ended.
+    fn end_other_sessions(account: UserId, keep: Digest) -> Vec<Digest>;
+    /// Keeps a single-use ticket for one workspace.
+    fn issue_ticket(ticket: Digest, session: Digest, workspace: WorkspaceId, expires_at: Timestamp) -> ();
+    /// Exchanges a ticket for a grant, once.
+    fn redeem_ticket(ticket: Digest, workspace: WorkspaceId, grant: Digest) -> bool;
+    /// What a workspace's cookie stands for.
+    fn granted(grant: Digest, workspace: WorkspaceId) -> Option<Granted>;
+    /// Forgets the cookies of a workspace's origin.
+    fn forget_workspace(workspace: WorkspaceId) -> ();
+    /// Keeps a new token's digest.
+    fn add_token(digest: Digest, account: UserId, token: ApiToken) -> ();
+    /// Whose token it is and what it may do.
+    fn token(digest: Digest) -> Option<(Account, Scope)>;
+    /// An account's tokens, oldest first.
+    fn tokens(account: UserId) -> Vec<ApiToken>;
+    /// Deletes a token; false when there is none.
+    fn delete_token(account: UserId, id: String) -> bool;
+    /// Whether it answers.
+    fn ping() -> ();
+    /// Forgets what has expired.
+    fn forget_expired() -> ();
 }

@@ -1,11 +1,13 @@
 //! The controller: holds the power, and answers to nobody but the API server.
 
 mod apply;
+mod later;
 mod lease;
 mod open;
 mod reconcile;
 mod status;
 mod templates;
+mod walls;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +15,8 @@ use std::time::Duration;
 
 use cubicle_core::problem::Problem;
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::controller::Controller;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -82,9 +85,7 @@ fn owner(pod: &Pod) -> Option<ObjectRef<Workspace>> {
 /// # Errors
 /// When the cluster cannot be reached at the start, or the lease was lost.
 pub async fn run(options: Options) -> Result<(), Problem> {
-    let client = Client::try_default().await.map_err(|error| {
-        Problem::engine(format!("the cluster cannot be reached: {error}"), "run it in a pod, or set KUBECONFIG")
-    })?;
+    let client = crate::client().await?;
     let lease = lease::Lease::new(&client, &options.settings.system_namespace, &options.identity);
     lease.acquire().await?;
     tracing::info!(identity = options.identity, "this replica leads");
@@ -101,7 +102,25 @@ pub async fn run(options: Options) -> Result<(), Problem> {
     let workspaces = Controller::new(Api::<Workspace>::all(client.clone()), watcher::Config::default())
         // Not `owns`: it would name the cluster-scoped owner together with the pod's namespace, and
         // the same workspace under two names would be reconciled twice at once.
-        .watches(Api::<Pod>::all(client.clone()), ours, |pod| owner(&pod))
+        .watches(Api::<Pod>::all(client.clone()), ours.clone(), |pod| owner(&pod));
+    let known = workspaces.store();
+    let within = move |namespace: Option<String>| {
+        let namespace = namespace.unwrap_or_default();
+        let all = known.state();
+        let there = all
+            .iter()
+            .filter(|one| one.status.as_ref().is_some_and(|status| status.namespace.as_deref() == Some(&namespace)));
+        there.map(|one| ObjectRef::new(&one.name_any())).collect::<Vec<_>>()
+    };
+    // Whatever stands around running workspaces, whoever made it: it has no label of ours.
+    let (one, two, three, four) = (within.clone(), within.clone(), within.clone(), within);
+    let workspaces = workspaces
+        .watches(Api::<NetworkPolicy>::all(client.clone()), watcher::Config::default(), move |policy| {
+            one(policy.namespace())
+        })
+        .watches(Api::<ResourceQuota>::all(client.clone()), ours.clone(), move |quota| two(quota.namespace()))
+        .watches(Api::<ServiceAccount>::all(client.clone()), ours.clone(), move |account| three(account.namespace()))
+        .watches(Api::<Namespace>::all(client.clone()), ours, move |namespace| four(Some(namespace.name_any())))
         .shutdown_on_signal()
         .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
         .for_each(|result| async move {

@@ -7,11 +7,12 @@ use cubicle_core::attempt::{Go, Phase};
 use cubicle_core::door::{Demand, Reply};
 use cubicle_core::judge;
 use cubicle_core::level::EngineKind;
+use cubicle_core::notebook;
 use cubicle_core::plan::{Limits, Situation};
 use cubicle_core::problem::Problem;
-use cubicle_core::report::{Report, Verdict};
+use cubicle_core::report::Report;
 use cubicle_core::template::Template as Document;
-use cubicle_core::workspace::{State, Workspace as Record};
+use cubicle_core::workspace::{Progress, State, Step, Workspace as Record};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -24,11 +25,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::reconcile::{Error, remove};
-use super::status::{reason, set};
-use super::{Context, MANAGER};
+use super::reconcile::{Error, remove, sentence};
+use super::status::{reason, say, set};
+use super::{Context, MANAGER, walls};
 use crate::admitted;
-use crate::names::MANAGED_BY;
+use crate::names::{self, MANAGED_BY};
 use crate::objects::Request;
 use crate::prove::{Gate, prove};
 use crate::resources::{Route, Workspace};
@@ -38,6 +39,8 @@ use crate::surroundings::{Surroundings, address};
 const NOTEBOOK: Duration = Duration::from_secs(120);
 /// How long the gate may take to answer the go.
 const GO: Duration = Duration::from_secs(5);
+/// How long a pod may exist without a proof.
+const UNPROVEN: Duration = Duration::from_secs(120);
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -49,6 +52,13 @@ pub(super) async fn prove_and_open(
     asked: &Pod,
     request: &Request<'_>,
 ) -> Result<Action, Error> {
+    // As it is, not as it was last watched: a nonce that an attempt wrote just before its connection to the API
+    // server broke must not be missed, or the notebook that runs already would be taken for a gate.
+    let latest = Api::<Workspace>::all(context.client.clone()).get(&workspace.name_any()).await?;
+    if latest.spec != workspace.spec || latest.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::requeue(SOON));
+    }
+    let workspace = &latest;
     let mut status = workspace.status.clone().unwrap_or_default();
     let generation = workspace.metadata.generation;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
@@ -72,27 +82,28 @@ pub(super) async fn prove_and_open(
     status.node = Some(node.clone());
     status.pod_uid = pod.uid();
     set(&mut status, generation, "Built", true, reason::BUILT, "the walls stand, and the gate runs");
+    say(&mut status, Step::Build, Progress::Done, &format!("the walls stand, and the gate runs on {node}"));
+    say(&mut status, Step::Prove, Progress::Running, "trying every wall from inside");
     context.write(workspace, status.clone()).await?;
 
     let began = Instant::now();
     let started_at = Timestamp::now();
-    let surroundings = Surroundings::read(&context.client, &context.settings).await?;
-    let launch = request.launch.to_string();
-    let door = SocketAddr::new(ip, request.template.spec.port);
-    let reference = surroundings.reference(&node).ok_or_else(|| {
-        Error::Problem(Problem::engine(
-            format!("node {node} has no reference pod"),
-            "install the chart's reference on every node",
-        ))
-    })?;
-    let boot_id = surroundings.boot_id(&node).unwrap_or_default();
-    let cluster = surroundings.cluster(&node, request.window.to_vec());
-    let situation = situation(request.template, boot_id, cluster);
+    status.walls = walls::digests(context, workspace, pod).await?;
+    let found = Proving::read(context, request, &node).await?;
     let nonce = secret();
     let key = context.gate_key.signing();
+    let door = SocketAddr::new(ip, request.template.spec.port);
+    let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let (mut guarantees, mut gate) =
-        prove(gate, reference, key, &situation, Phase::Gate, &nonce).await.map_err(Error::Problem)?;
+    let proof = prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await;
+    let (mut guarantees, mut gate) = match proof {
+        Ok(proven) => proven,
+        Err(problem) if ran_for(pod) > UNPROVEN => {
+            // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
+            return refuse(workspace, context, pods, pod, &sentence(&problem)).await;
+        }
+        Err(problem) => return Err(Error::Problem(problem)),
+    };
     context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     keep(context, workspace, &report).await?;
@@ -101,20 +112,23 @@ pub(super) async fn prove_and_open(
     let summary = report.summary;
     if !summary.opens() || summary.held == 0 {
         context.write(workspace, status).await?;
-        return refuse(workspace, context, pods, pod, &refusal(&report)).await;
+        return refuse(workspace, context, pods, pod, &report.refusal()).await;
     }
     let message = format!("{} held, {} absent, {} not claimed", summary.held, summary.absent, summary.not_claimed);
     set(&mut status, generation, "Proven", true, reason::PROVEN, &message);
+    say(&mut status, Step::Prove, Progress::Done, &message);
+    say(&mut status, Step::Open, Progress::Running, "starting the notebook");
     // Written before the go: a controller that ends in between leaves a nonce without a route.
     status.nonce = Some(nonce.clone());
     context.write(workspace, status.clone()).await?;
 
     let token = context.route_key.token(request.uid, &nonce);
-    let command = request.settings.image(request.template).map_err(Error::Problem)?.command;
+    let image = request.settings.image(request.template).map_err(Error::Problem)?;
+    let digest = image.reference.split_once('@').map_or("", |(_, digest)| digest);
     let go = Go {
         nonce,
-        command,
-        environment: environment(request, token.expose_secret()),
+        command: image.command,
+        environment: notebook::environment(request.template, digest, token.expose_secret(), Some(ip), None),
         directory: request.template.spec.home.mount_path.clone(),
     };
     match gate.ask(key, &Demand::Go(go), GO).await {
@@ -136,10 +150,18 @@ pub(super) async fn prove_and_open(
     status.reason = String::new();
     status.opened_at = Some(Time(k8s_openapi::jiff::Timestamp::now()));
     status.route = Some(Route { address: ip.to_string(), port: request.template.spec.port });
+    status.verified = workspace.spec.verify;
     set(&mut status, generation, "Open", true, reason::OPEN, "the notebook answers");
+    say(&mut status, Step::Open, Progress::Done, "the notebook answers");
     context.write(workspace, status).await?;
     context.tell(workspace, EventType::Normal, reason::OPEN, &message).await;
     Ok(Action::requeue(SOON))
+}
+
+/// For how long the pod has been there.
+fn ran_for(pod: &Pod) -> Duration {
+    let made = pod.creation_timestamp().map_or(0, |time| time.0.as_second());
+    Duration::from_secs(u64::try_from(Timestamp::now().as_second() - made).unwrap_or_default())
 }
 
 async fn refuse(
@@ -156,7 +178,33 @@ async fn refuse(
     Ok(Action::requeue(SOON))
 }
 
-fn situation(template: &Document, boot_id: String, cluster: cubicle_core::plan::Cluster) -> Situation {
+/// What a proof on one node needs.
+pub(super) struct Proving {
+    pub(super) reference: SocketAddr,
+    pub(super) situation: Situation,
+}
+
+impl Proving {
+    pub(super) async fn read(context: &Context, request: &Request<'_>, node: &str) -> Result<Self, Error> {
+        let surroundings = Surroundings::read(&context.client, &context.settings).await?;
+        let reference = surroundings.reference(node).ok_or_else(|| {
+            Error::Problem(Problem::engine(
+                format!("node {node} has no reference pod"),
+                "install the chart's reference on every node",
+            ))
+        })?;
+        let boot_id = surroundings.boot_id(node).unwrap_or_default();
+        let cluster = surroundings.cluster(node, request.window.to_vec());
+        Ok(Self { reference, situation: situation(request.template, context.settings.pids_limit, boot_id, cluster) })
+    }
+}
+
+fn situation(
+    template: &Document,
+    pids: Option<u32>,
+    boot_id: String,
+    cluster: cubicle_core::plan::Cluster,
+) -> Situation {
     let resources = &template.spec.resources;
     Situation {
         engine: EngineKind::Kubernetes,
@@ -164,7 +212,8 @@ fn situation(template: &Document, boot_id: String, cluster: cubicle_core::plan::
         limits: Limits {
             cpu: resources.cpu,
             memory: resources.memory,
-            pids: resources.pids,
+            // The kubelet limits every pod alike; a template cannot.
+            pids: pids.unwrap_or(resources.pids),
             ephemeral_storage: resources.ephemeral_storage,
             home: None,
         },
@@ -180,7 +229,7 @@ fn situation(template: &Document, boot_id: String, cluster: cubicle_core::plan::
 }
 
 /// What the report says about the workspace.
-fn record(workspace: &Workspace, request: &Request<'_>) -> Record {
+pub(super) fn record(workspace: &Workspace, request: &Request<'_>) -> Record {
     let identity = request.identity;
     Record {
         id: identity.id.clone(),
@@ -204,10 +253,10 @@ fn record(workspace: &Workspace, request: &Request<'_>) -> Record {
 }
 
 /// Keeps the report beside the controller; it goes with the workspace.
-async fn keep(context: &Context, workspace: &Workspace, report: &Report) -> Result<(), Error> {
+pub(super) async fn keep(context: &Context, workspace: &Workspace, report: &Report) -> Result<(), Error> {
     let text = serde_json::to_string(report)
         .map_err(|error| Error::Problem(Problem::engine(format!("the report cannot be written: {error}"), "")))?;
-    let name = format!("report-{}", workspace.name_any());
+    let name = names::report(&report.workspace);
     let manifest = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -226,25 +275,6 @@ async fn keep(context: &Context, workspace: &Workspace, report: &Report) -> Resu
     let api = Api::<ConfigMap>::namespaced(context.client.clone(), &context.settings.system_namespace);
     api.patch(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&manifest)).await?;
     Ok(())
-}
-
-/// The whole environment of the notebook: nothing of what the kubelet injects is in it.
-fn environment(request: &Request<'_>, token: &str) -> Vec<(String, String)> {
-    let home = &request.template.spec.home.mount_path;
-    let base = format!("{home}/.local/cubicle/kubernetes");
-    [
-        ("HOME", home.clone()),
-        ("USER", "user".to_owned()),
-        ("LOGNAME", "user".to_owned()),
-        ("SHELL", "/bin/bash".to_owned()),
-        ("LANG", "C.UTF-8".to_owned()),
-        ("PATH", format!("{base}/bin:/usr/local/bin:/usr/bin:/bin")),
-        ("PYTHONUSERBASE", base),
-        ("CUBICLE_PORT", request.template.spec.port.to_string()),
-        ("CUBICLE_TOKEN", token.to_owned()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
 }
 
 /// Waits for the first HTTP answer of any status: the server is up then.
@@ -281,23 +311,7 @@ async fn answers(door: SocketAddr, token: &str) -> std::io::Result<bool> {
     Ok(answer.starts_with(b"HTTP/1."))
 }
 
-/// Which guarantees stopped the launch, in one sentence; the report has all of them.
-fn refusal(report: &Report) -> String {
-    const NAMED: usize = 4;
-    let named = |word: &str, verdict| {
-        let found: Vec<_> = report.guarantees.iter().filter(|guarantee| guarantee.verdict == verdict).collect();
-        let names: Vec<String> =
-            found.iter().take(NAMED).map(|guarantee| format!("{} ({})", guarantee.id, guarantee.reason)).collect();
-        let more = found.len().saturating_sub(NAMED);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        (!found.is_empty()).then(|| format!("{word}: {}{more}", names.join(", ")))
-    };
-    let parts: Vec<String> =
-        [named("breached", Verdict::Breached), named("unproven", Verdict::Unproven)].into_iter().flatten().collect();
-    if parts.is_empty() { "nothing could be proven".to_owned() } else { parts.join("; ") }
-}
-
 /// 256 random bits as text.
-fn secret() -> String {
+pub(super) fn secret() -> String {
     rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect()
 }

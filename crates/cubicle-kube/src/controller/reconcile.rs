@@ -4,18 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cubicle_core::catalogue;
+use cubicle_core::level::EngineKind;
 use cubicle_core::problem::Problem;
 use cubicle_core::template::Template as Document;
-use cubicle_core::workspace::State;
-use k8s_openapi::api::core::v1::Pod;
+use cubicle_core::workspace::{Progress, State, Step};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{self, Event};
 use kube::{Api, ResourceExt};
 
 use super::apply::{self, Failure};
-use super::status::{reason, set};
+use super::status::{reason, say, set};
 use super::{Context, MANAGER};
 use crate::names::{self, FINALIZER};
 use crate::objects::{self, Request};
@@ -26,8 +29,6 @@ use crate::surroundings::Surroundings;
 const START_SECONDS: i64 = 120;
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
-/// Between two checks of a running workspace.
-const CHECK: Duration = Duration::from_secs(300);
 
 /// Why a reconciliation ended early; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -102,18 +103,17 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
     if !workspace.spec.run || over {
         return stop(workspace, context, &place, over).await;
     }
+    if !fresh && status.state == Some(State::Running) {
+        // A running notebook goes on when its template is gone or changed.
+        return watch(workspace, context, &place).await;
+    }
     let document = match template(workspace, context).await? {
         Ok(document) => document,
-        // A running notebook goes on when its template is gone or changed.
-        Err(_) if status.state == Some(State::Running) && !fresh => return Ok(Action::requeue(CHECK)),
         Err(problem) => {
             context.end(workspace, State::Failed, &sentence(&problem)).await?;
             return Ok(Action::await_change());
         }
     };
-    if !fresh && status.state == Some(State::Running) {
-        return watch(workspace, context, &place).await;
-    }
     if fresh {
         return begin(workspace, context, &place, &document).await;
     }
@@ -165,6 +165,21 @@ async fn begin(workspace: &Workspace, context: &Context, place: &Place, document
     status.nonce = None;
     status.route = None;
     status.summary = None;
+    status.opened_at = None;
+    status.walls.clear();
+    status.warnings.clear();
+    status.stops_at = None;
+    let mut launched = document.clone();
+    launched.spec.scan = None;
+    status.launched = serde_json::to_string(&launched).ok();
+    status.begun_at = Some(MicroTime(Timestamp::now()));
+    status.steps.clear();
+    let owner = &place.identity.owner.name;
+    let asked = format!("{owner} asked for {} at level {}", document.metadata.name, document.spec.level);
+    say(&mut status, Step::Request, Progress::Done, &asked);
+    let promised = catalogue::promised(document.spec.level, EngineKind::Kubernetes).len();
+    say(&mut status, Step::Plan, Progress::Done, &format!("{promised} guarantees promised"));
+    say(&mut status, Step::Build, Progress::Running, "preparing the namespace, its walls and the home");
     status.conditions.clear();
     set(&mut status, workspace.metadata.generation, "Accepted", true, reason::ACCEPTED, "the template can be launched");
     context.write(workspace, status).await?;
@@ -240,7 +255,7 @@ async fn watch(workspace: &Workspace, context: &Context, place: &Place) -> Resul
         Some(pod) if pod.uid() != judged => "its pod is not the one that was proven".to_owned(),
         Some(pod) if pod.metadata.deletion_timestamp.is_some() => "its pod is being deleted".to_owned(),
         Some(pod) => match phase(pod) {
-            Phase::Runs => return Ok(Action::requeue(CHECK)),
+            Phase::Runs => return super::later::look(workspace, context, place, pod).await,
             Phase::Starting(why) | Phase::Ended(why) => format!("its pod ended: {why}"),
         },
     };
@@ -251,17 +266,21 @@ async fn watch(workspace: &Workspace, context: &Context, place: &Place) -> Resul
 /// Nothing of it is to run.
 async fn stop(workspace: &Workspace, context: &Context, place: &Place, over: bool) -> Result<Action, Error> {
     if let Some(pod) = &place.pod {
-        remove(&place.pods, pod).await?;
         if !over && workspace.status.as_ref().and_then(|status| status.state) != Some(State::Stopping) {
             let mut status = workspace.status.clone().unwrap_or_default();
             status.state = Some(State::Stopping);
+            status.reason = String::new();
+            // Before the pod: its address may be another pod's as soon as it is gone.
             status.route = None;
             context.write(workspace, status).await?;
         }
+        remove(&place.pods, pod).await?;
         return Ok(Action::requeue(SOON));
     }
     if !over {
-        context.end(workspace, State::Stopped, "stopped; the home is kept").await?;
+        let said = workspace.status.as_ref().filter(|status| status.state == Some(State::Stopping));
+        let why = said.map(|status| status.reason.as_str()).filter(|why| !why.is_empty());
+        context.end(workspace, State::Stopped, why.unwrap_or("stopped; the home is kept")).await?;
     }
     Ok(Action::await_change())
 }
@@ -274,7 +293,27 @@ async fn clean_up(workspace: &Workspace, context: &Context) -> Result<Action, Er
         // The finalizer goes with a clean-up that succeeds, and the pod is still there.
         return Err(Error::Problem(Problem::engine("its pod is not gone yet", "")));
     }
+    if workspace.spec.delete_home {
+        delete_home(workspace, context, &place).await?;
+    }
     Ok(Action::await_change())
+}
+
+/// The home goes when its user asked for it and no other workspace of theirs is there.
+async fn delete_home(workspace: &Workspace, context: &Context, place: &Place) -> Result<(), Error> {
+    let owner = &workspace.spec.owner.id;
+    let all = Api::<Workspace>::all(context.client.clone());
+    let theirs = all.list(&ListParams::default().fields(&format!("spec.owner.id={owner}"))).await?;
+    if theirs.items.iter().any(|other| other.uid() != workspace.uid()) {
+        return Ok(());
+    }
+    let namespace = names::namespace(context.settings.tenancy, &place.identity);
+    let homes = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &namespace);
+    match homes.delete(&names::home(&place.identity.owner.id), &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Deletes exactly this pod.
@@ -323,6 +362,15 @@ fn phase(pod: &Pod) -> Phase {
                 .or_else(|| scheduled.map(|one| text(&one.reason, &one.message)));
             Phase::Starting(why.unwrap_or_else(|| "no reason is known".to_owned()).chars().take(300).collect())
         }
+    }
+}
+
+/// Whether a pod's gate runs; an error when it ended.
+pub(super) fn phase_of(pod: &Pod) -> Result<bool, String> {
+    match phase(pod) {
+        Phase::Runs => Ok(true),
+        Phase::Starting(_) => Ok(false),
+        Phase::Ended(why) => Err(why),
     }
 }
 

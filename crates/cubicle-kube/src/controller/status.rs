@@ -1,6 +1,6 @@
 //! Writing what is, for `kubectl get workspaces`, for the hub, and for the next reconciliation.
 
-use cubicle_core::workspace::State;
+use cubicle_core::workspace::{Progress, State, Step};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -9,7 +9,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::{Context, MANAGER};
-use crate::resources::{Condition, Workspace, WorkspaceStatus};
+use crate::resources::{Condition, StepEntry, Workspace, WorkspaceStatus};
 
 /// Reasons of conditions and events.
 pub(super) mod reason {
@@ -20,6 +20,8 @@ pub(super) mod reason {
     pub(crate) const OPEN: &str = "NotebookAnswers";
     pub(crate) const STOPPED: &str = "Stopped";
     pub(crate) const FAILED: &str = "Failed";
+    pub(crate) const DRIFT: &str = "WallsChanged";
+    pub(crate) const CLOSED: &str = "ClosedByBreach";
 }
 
 /// Sets a condition; its time changes only with its status.
@@ -46,6 +48,22 @@ pub(super) fn set(
     status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
 }
 
+/// More steps than any launch has.
+const MOST_STEPS: usize = 32;
+
+/// Tells how far a launch is.
+pub(super) fn say(status: &mut WorkspaceStatus, step: Step, state: Progress, message: &str) {
+    // A step that is tried again is told once.
+    let told = status.steps.iter().any(|one| one.step == step && one.state == state && one.message == message);
+    if told || status.steps.len() >= MOST_STEPS {
+        return;
+    }
+    let begun = status.begun_at.as_ref().map_or_else(Timestamp::now, |time| time.0);
+    let elapsed_ms = u64::try_from(Timestamp::now().duration_since(begun).as_millis()).unwrap_or(0);
+    let message = message.chars().take(2000).collect();
+    status.steps.push(StepEntry { step, state, message, elapsed_ms });
+}
+
 impl Context {
     /// Writes the status, unless it is that already.
     pub(super) async fn write(
@@ -67,6 +85,20 @@ impl Context {
         api.patch_status(&workspace.name_any(), &parameters, &Patch::Apply(&patch)).await
     }
 
+    /// Asks for the end of a running workspace, with the reason that its page will show.
+    pub(super) async fn halt(&self, workspace: &Workspace, why: &str) -> Result<(), kube::Error> {
+        let mut status = workspace.status.clone().unwrap_or_default();
+        status.state = Some(State::Stopping);
+        status.reason = why.chars().take(2000).collect();
+        status.route = None;
+        let patch = json!({"spec": {"run": false}});
+        let api = Api::<Workspace>::all(self.client.clone());
+        // First, so that a controller that ends in between leaves no live state without a pod.
+        api.patch(&workspace.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        self.write(workspace, status).await?;
+        Ok(())
+    }
+
     /// Ends the launch in this state, with a reason for people, and tells it as an event.
     pub(super) async fn end(&self, workspace: &Workspace, state: State, why: &str) -> Result<(), kube::Error> {
         let mut status = workspace.status.clone().unwrap_or_default();
@@ -77,6 +109,14 @@ impl Context {
         status.route = None;
         status.nonce = None;
         status.window = Vec::new();
+        status.stops_at = None;
+        status.warnings = Vec::new();
+        let unfinished = status.steps.last().filter(|last| {
+            last.state != Progress::Failed && !(last.step == Step::Open && last.state == Progress::Done)
+        });
+        if let Some(step) = unfinished.map(|last| last.step) {
+            say(&mut status, step, Progress::Failed, why);
+        }
         let (code, kind) = match state {
             State::Stopped => (reason::STOPPED, EventType::Normal),
             State::Refused => (reason::REFUSED, EventType::Warning),

@@ -7,6 +7,7 @@ mod tenant;
 
 use std::net::SocketAddr;
 
+use cubicle_core::name::WorkspaceId;
 use cubicle_core::problem::Problem;
 use cubicle_core::template::Template;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, PersistentVolumeClaim, Pod, ResourceQuota, ServiceAccount};
@@ -113,6 +114,20 @@ pub fn tenant(request: &Request<'_>) -> Result<Tenant, Problem> {
 pub fn workspace(request: &Request<'_>) -> Result<Built, Problem> {
     request.settings.can_provide(request.template)?;
     Ok(Built { account: tenant::account(request)?, doors: network::doors(request)?, pod: pod::pod(request)? })
+}
+
+/// The twin of a running workspace's pod, on this node.
+///
+/// # Errors
+/// When the site cannot provide the template.
+pub fn twin(request: &Request<'_>, node: &str) -> Result<Pod, Problem> {
+    request.settings.can_provide(request.template)?;
+    pod::twin(request, node)
+}
+
+/// The name of a workspace's twin.
+pub fn twin_name(id: &WorkspaceId) -> String {
+    format!("{id}-twin")
 }
 
 /// A manifest as a typed object. The types silently drop what they do not know, and a wall that

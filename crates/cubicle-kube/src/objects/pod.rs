@@ -2,6 +2,7 @@
 //! pod can be compared field by field.
 
 use cubicle_core::problem::Problem;
+use cubicle_core::quantity::{Bytes, MilliCpu};
 use cubicle_core::template::EgressMode;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -115,6 +116,28 @@ pub(super) fn pod(request: &Request<'_>) -> Result<Pod, Problem> {
 }
 
 /// The gate's command line: nothing in it is secret.
+/// What a twin may use: it proves and does nothing else.
+pub(super) const TWIN_CPU: MilliCpu = MilliCpu(500);
+pub(super) const TWIN_MEMORY: Bytes = Bytes(256 << 20);
+
+/// A pod like the workspace's own on the same node, in which no user code ever runs: later proofs
+/// are made in it. The walls around a pod hang on its namespace, labels, account and node, and it
+/// has all of these; beside hostile code, which could disturb a proof, it would see no more.
+pub(super) fn twin(request: &Request<'_>, node: &str) -> Result<Pod, Problem> {
+    let mut twin = serde_json::to_value(pod(request)?)
+        .map_err(|error| Problem::engine(format!("the twin cannot be written: {error}"), ""))?;
+    twin["metadata"]["name"] = json!(super::twin_name(&request.identity.id));
+    twin["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}],
+    }}});
+    twin["spec"]["terminationGracePeriodSeconds"] = json!(1);
+    twin["spec"]["containers"][0]["resources"] = json!({
+        "requests": {"cpu": "10m", "memory": TWIN_MEMORY.to_string(), "ephemeral-storage": DISK},
+        "limits": {"cpu": TWIN_CPU.to_string(), "memory": TWIN_MEMORY.to_string(), "ephemeral-storage": DISK},
+    });
+    typed(twin)
+}
+
 fn arguments(request: &Request<'_>) -> Vec<String> {
     let key: String = request.gate_key.iter().map(|byte| format!("{byte:02x}")).collect();
     let window: Vec<String> = request.window.iter().map(ToString::to_string).collect();
@@ -133,7 +156,7 @@ fn resources(request: &Request<'_>) -> Value {
     let resources = &request.template.spec.resources;
     let share = resources.cpu.0.div_ceil(u64::from(request.settings.cpu_overcommit));
     json!({
-        "requests": {"cpu": cubicle_core::quantity::MilliCpu(share).to_string(), "memory": resources.memory.to_string(), "ephemeral-storage": DISK},
+        "requests": {"cpu": MilliCpu(share).to_string(), "memory": resources.memory.to_string(), "ephemeral-storage": DISK},
         "limits": {"cpu": resources.cpu.to_string(), "memory": resources.memory.to_string(), "ephemeral-storage": DISK},
     })
 }

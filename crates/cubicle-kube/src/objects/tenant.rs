@@ -2,9 +2,11 @@
 
 use cubicle_core::level::Kernel;
 use cubicle_core::problem::Problem;
+use cubicle_core::quantity::{Bytes, MilliCpu};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, PersistentVolumeClaim, ResourceQuota, ServiceAccount};
 use serde_json::{Value, json};
 
+use super::pod::{TWIN_CPU, TWIN_MEMORY};
 use super::{Request, typed};
 use crate::names::{MANAGED_BY, OWNER, TENANT, WORKSPACE, home as home_name};
 
@@ -32,12 +34,15 @@ pub(super) fn namespace(request: &Request<'_>) -> Result<Namespace, Problem> {
 pub(super) fn quota(request: &Request<'_>) -> Result<ResourceQuota, Problem> {
     let quota = &request.settings.quota;
     let share = quota.cpu.0.div_ceil(u64::from(request.settings.cpu_overcommit));
+    // Room for the twins in which later proofs are made.
+    let twins = u64::from(quota.pods);
+    let memory = Bytes(quota.memory.0 + twins * TWIN_MEMORY.0).to_string();
     let mut hard = json!({
-        "pods": quota.pods.to_string(),
-        "requests.cpu": format!("{share}m"),
-        "limits.cpu": quota.cpu.to_string(),
-        "requests.memory": quota.memory.to_string(),
-        "limits.memory": quota.memory.to_string(),
+        "pods": (2 * twins).to_string(),
+        "requests.cpu": MilliCpu(share + twins * TWIN_CPU.0).to_string(),
+        "limits.cpu": MilliCpu(quota.cpu.0 + twins * TWIN_CPU.0).to_string(),
+        "requests.memory": memory,
+        "limits.memory": memory,
         "requests.ephemeral-storage": quota.ephemeral_storage.to_string(),
         "limits.ephemeral-storage": quota.ephemeral_storage.to_string(),
         "persistentvolumeclaims": quota.volumes.to_string(),

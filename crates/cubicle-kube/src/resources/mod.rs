@@ -1,5 +1,6 @@
 //! The custom resources of group `cubicle.dev`.
 
+pub mod hub;
 mod template;
 mod workspace;
 
@@ -10,11 +11,19 @@ pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResourceExt;
 
 pub use template::{Dataset, Egress, Home, Idle, Quantity, Resources, Template, TemplateSpec, TemplateStatus};
-pub use workspace::{Identity, OwnerSpec, Route, Verdicts, Workspace, WorkspaceSpec, WorkspaceStatus};
+pub use workspace::{Identity, OwnerSpec, Route, StepEntry, Verdicts, Workspace, WorkspaceSpec, WorkspaceStatus};
 
 /// The definitions of all custom resources, in the order in which they are applied.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    [Template::crd(), Workspace::crd()].map(without_unsigned_formats).to_vec()
+    let hubs = [
+        hub::Account::crd(),
+        hub::Session::crd(),
+        hub::Grant::crd(),
+        hub::Ticket::crd(),
+        hub::SignInLink::crd(),
+        hub::ApiToken::crd(),
+    ];
+    [Template::crd(), Workspace::crd()].into_iter().chain(hubs).map(without_unsigned_formats).collect()
 }
 
 /// OpenAPI has no unsigned formats, and the API server warns about each; the bounds say it.

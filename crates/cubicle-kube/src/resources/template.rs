@@ -72,11 +72,11 @@ pub struct TemplateSpec {
     #[schemars(length(max = 256))]
     pub command: Vec<String>,
     /// The TCP port inside the workspace that the hub forwards to.
-    #[serde(default = "default_port")]
+    #[serde(default = "core::default_port")]
     #[schemars(range(min = 1024, max = 65535))]
     pub port: u16,
     /// The isolation level.
-    #[serde(default = "default_level")]
+    #[serde(default = "core::default_level")]
     #[schemars(schema_with = "level")]
     pub level: Level,
     /// Limits.
@@ -99,6 +99,10 @@ pub struct TemplateSpec {
     #[serde(default)]
     #[schemars(length(max = 256))]
     pub groups: Vec<String>,
+    /// What happens when a wall of a running workspace turns out to be down.
+    #[serde(default)]
+    #[schemars(schema_with = "on_breach")]
+    pub on_breach: core::OnBreach,
 }
 
 /// Limits of one workspace.
@@ -229,16 +233,12 @@ impl Default for Idle {
     }
 }
 
-fn default_port() -> u16 {
-    8888
-}
-
-fn default_level() -> Level {
-    Level::Standard
-}
-
 fn level(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": Level::ALL.map(|level| level.to_string())})
+}
+
+fn on_breach(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["warn", "close", "stop"]})
 }
 
 fn egress_mode(_: &mut SchemaGenerator) -> Schema {

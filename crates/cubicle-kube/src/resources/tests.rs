@@ -71,6 +71,8 @@ fn a_workspace_edited_by_hand_is_refused_with_the_field() {
                 team: None,
                 run: true,
                 launch: 0,
+                verify: 0,
+                delete_home: false,
             },
         )
     };

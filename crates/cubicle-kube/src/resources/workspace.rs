@@ -3,12 +3,14 @@
 // KubeSchema copies each type into a private function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
 
+use std::collections::BTreeMap;
+
 use cubicle_core::level::Level;
 use cubicle_core::name::{TemplateName, UserId, UserName, WorkspaceId};
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Summary;
-use cubicle_core::workspace::{Owner, State};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use cubicle_core::workspace::{Owner, Progress, State, Step};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -48,7 +50,8 @@ use super::Condition;
     validation = Rule::new("self.template == oldSelf.template").message("spec.template cannot change; make another workspace"),
     validation = Rule::new("self.owner == oldSelf.owner").message("spec.owner cannot change; make another workspace"),
     validation = Rule::new("has(self.team) == has(oldSelf.team) && (!has(self.team) || self.team == oldSelf.team)").message("spec.team cannot change; make another workspace"),
-    validation = Rule::new("self.launch >= oldSelf.launch").message("spec.launch only grows")
+    validation = Rule::new("self.launch >= oldSelf.launch").message("spec.launch only grows"),
+    validation = Rule::new("self.verify >= oldSelf.verify").message("spec.verify only grows")
 )]
 pub struct WorkspaceSpec {
     /// What is launched.
@@ -71,6 +74,13 @@ pub struct WorkspaceSpec {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub launch: i64,
+    /// Grows when the walls of a running workspace are to be proven again now.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub verify: i64,
+    /// Whether the user's home goes with the workspace when that is deleted.
+    #[serde(default)]
+    pub delete_home: bool,
 }
 
 /// Whose a workspace is.
@@ -132,10 +142,50 @@ pub struct WorkspaceStatus {
     /// When it was last proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<Time>,
+    /// The last `spec.verify` that was answered.
+    #[serde(default)]
+    pub verified: i64,
+    /// The template as it was launched, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub launched: Option<String>,
+    /// Digests of the objects that were there when the walls were proven, by kind and name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub walls: BTreeMap<String, String>,
+    /// When the launch began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<MicroTime>,
+    /// The five steps of the launch as they went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub steps: Vec<StepEntry>,
+    /// When it is stopped unless its user does something; set when that is near.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops_at: Option<Time>,
+    /// What its user should know now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub warnings: Vec<String>,
     /// `Accepted`, `Built`, `Proven`, `Open`.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// One event of a launch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepEntry {
+    /// Which step.
+    #[schemars(schema_with = "step")]
+    pub step: Step,
+    /// How far.
+    #[schemars(schema_with = "progress")]
+    pub state: Progress,
+    /// What happened, in one sentence.
+    pub message: String,
+    /// Milliseconds since the launch began.
+    pub elapsed_ms: u64,
 }
 
 /// Where the hub finds a notebook.
@@ -185,6 +235,14 @@ fn state(_: &mut SchemaGenerator) -> Schema {
         "type": "string",
         "enum": ["pending", "proving", "running", "stopping", "stopped", "refused", "failed"]
     })
+}
+
+fn step(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["request", "plan", "build", "prove", "open"]})
+}
+
+fn progress(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["running", "done", "failed"]})
 }
 
 fn level(_: &mut SchemaGenerator) -> Schema {

@@ -2,6 +2,7 @@
 
 mod content;
 mod oci;
+mod program;
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -135,13 +136,16 @@ pub(crate) fn import(layout: &Layout, path: &Path, name: &str) -> Result<ImageSu
 /// The name of the image that holds nothing but the probe: pods mount it beside their own image,
 /// and canaries and references run on it.
 pub const PROBE_IMAGE: &str = "cubicle-probe";
+/// The name of the image that holds this program: hub and controller run on it.
+pub const PROGRAM_IMAGE: &str = "cubicle";
 
 /// Writes an image as an OCI archive; the same image always gives the same bytes.
 pub(crate) fn export(layout: &Layout, name: &str, to: OwnedFd) -> Result<(), Problem> {
-    if name == PROBE_IMAGE {
-        return export_probe(layout, fs::File::from(to));
+    match name {
+        PROBE_IMAGE => export_probe(layout, fs::File::from(to)),
+        PROGRAM_IMAGE => program::export(layout, fs::File::from(to)),
+        _ => oci::pack(&find(layout, name)?, layout, fs::File::from(to)),
     }
-    oci::pack(&find(layout, name)?, layout, fs::File::from(to))
 }
 
 fn export_probe(layout: &Layout, to: fs::File) -> Result<(), Problem> {

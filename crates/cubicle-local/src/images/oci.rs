@@ -203,6 +203,8 @@ fn pack_all(image: &ImageSummary, layout: &Layout, to: File) -> io::Result<()> {
     let mut builder = tar::Builder::new(BufWriter::new(&mut layer));
     builder.mode(tar::HeaderMode::Deterministic);
     builder.follow_symlinks(false);
+    // Containerd knows no sparse files in layers.
+    builder.sparse(false);
     for path in content::entries(&image.rootfs)? {
         if path != Path::new(".") {
             builder.append_path_with_name(image.rootfs.join(&path), &path)?;

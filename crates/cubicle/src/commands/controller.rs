@@ -9,6 +9,7 @@ use cubicle_kube::keys::{GateKey, RouteKey};
 use cubicle_kube::resources;
 use cubicle_kube::settings::Settings;
 
+use crate::commands::read_setting;
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::output::{self, Format};
@@ -66,9 +67,9 @@ impl Arguments {
         }
         trace::start();
         let options = Options {
-            settings: Settings::parse(&read("--settings", self.settings.as_deref())?)?,
-            gate_key: GateKey::parse(&read("--gate-key", self.gate_key.as_deref())?)?,
-            route_key: RouteKey::parse(&read("--route-key", self.route_key.as_deref())?)?,
+            settings: Settings::parse(&read_setting("--settings", self.settings.as_deref())?)?,
+            gate_key: GateKey::parse(&read_setting("--gate-key", self.gate_key.as_deref())?)?,
+            route_key: RouteKey::parse(&read_setting("--route-key", self.route_key.as_deref())?)?,
             identity: self.identity.unwrap_or_else(host_name),
         };
         let runtime = tokio::runtime::Runtime::new().map_err(|error| {
@@ -80,7 +81,7 @@ impl Arguments {
 }
 
 fn public_key(context: &Context, path: &Path) -> Result<Outcome, Problem> {
-    let key = GateKey::parse(&read("the key", Some(path))?)?.public();
+    let key = GateKey::parse(&read_setting("the key", Some(path))?)?.public();
     let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     context.printer.print(&serde_json::json!({ "public_key": key }), |_| format!("{key}\n"))?;
     Ok(Outcome::Done)
@@ -101,14 +102,6 @@ fn crds(format: Format) -> Result<Outcome, Problem> {
     }
     output::write(&text)?;
     Ok(Outcome::Done)
-}
-
-fn read(option: &str, path: Option<&Path>) -> Result<String, Problem> {
-    let path =
-        path.ok_or_else(|| Problem::bad_input(format!("{option} is missing"), "see `cubicle controller --help`"))?;
-    std::fs::read_to_string(path).map_err(|error| {
-        Problem::bad_input(format!("{option} {} cannot be read: {error}", path.display()), "check the path")
-    })
 }
 
 fn host_name() -> String {

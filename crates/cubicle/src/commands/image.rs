@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use cubicle_core::problem::Problem;
-use cubicle_local::images::PROBE_IMAGE;
+use cubicle_local::images::{PROBE_IMAGE, PROGRAM_IMAGE};
 use serde_json::json;
 
 use crate::commands::{archive_output, discard_on_error};
@@ -31,7 +31,7 @@ pub(crate) enum Command {
     List,
     /// Write an image as an OCI archive, for the nodes of a cluster or for another machine
     ///
-    /// The image `cubicle-probe` holds nothing but the probe. With --output, the last line is the
+    /// The image `cubicle-probe` holds nothing but the probe, and `cubicle` this program. With --output, the last line is the
     /// name with the digest that a cluster's settings use; the same image always has the same.
     #[command(after_help = "Example:\n  cubicle image export jupyterlab --output jupyterlab.tar")]
     Export {
@@ -83,7 +83,7 @@ impl Command {
                     let engine = context.local("exporting an image")?;
                     let images = engine.images().await?;
                     let known = images.iter().any(|image| image.name == name || image.digest == name);
-                    if !known && name != PROBE_IMAGE {
+                    if !known && name != PROBE_IMAGE && name != PROGRAM_IMAGE {
                         return Err(Problem::not_found(
                             format!("there is no image \"{}\"", name.escape_default()),
                             "list them with `cubicle image list`",

@@ -8,6 +8,7 @@ pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod guarantees;
+pub(crate) mod hub;
 pub(crate) mod image;
 pub(crate) mod launch;
 pub(crate) mod list;
@@ -29,6 +30,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use cubicle_core::problem::Problem;
+
+/// Reads a file that an option names.
+fn read_setting(option: &str, path: Option<&Path>) -> Result<String, Problem> {
+    let path = path.ok_or_else(|| Problem::bad_input(format!("{option} is missing"), "see --help"))?;
+    std::fs::read_to_string(path).map_err(|error| {
+        Problem::bad_input(format!("{option} {} cannot be read: {error}", path.display()), "check the path")
+    })
+}
 
 /// Documents above this size are refused, in bytes: every template and report is far smaller.
 const MAX_DOCUMENT: u64 = 8 << 20;

@@ -78,6 +78,13 @@ const IN_CLUSTER: &[(&str, InCluster)] = &[
     ("network.second-interface", |_, _, _| {
         vec![fact("interfaces", Fact::Interfaces { allowed: vec!["lo".to_owned(), "eth0".to_owned()] })]
     }),
+    // The kubelet's limit is on the pod's group, where the container's own file does not show it: it is tried.
+    ("neighbour.processes", |situation, _, phase| match phase {
+        Phase::Gate => {
+            vec![("fork past the limit".to_owned(), Action::ExceedProcesses { limit: situation.limits.pids })]
+        }
+        Phase::Later => Vec::new(),
+    }),
     ("network.start-up-window", |_, cluster, phase| match phase {
         Phase::Gate => cluster.window.iter().map(window).collect(),
         Phase::Later => Vec::new(),

@@ -2,37 +2,13 @@
 
 use cubicle_core::name::{UserId, UserName};
 use cubicle_core::problem::Problem;
-use cubicle_core::workspace::Owner;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row};
 
-use super::{Store, StoreError, timestamp, unreadable};
-
-/// One person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Account {
-    /// What volumes and ownership hang on.
-    pub(crate) id: UserId,
-    /// What the person signs in with.
-    pub(crate) name: UserName,
-    /// May see everything and manage accounts.
-    pub(crate) admin: bool,
-    /// May not sign in.
-    pub(crate) disabled: bool,
-    /// Whether there is a password.
-    pub(crate) has_password: bool,
-    /// For templates that are restricted.
-    pub(crate) groups: Vec<String>,
-    /// When it was made.
-    pub(crate) created_at: Timestamp,
-}
+use super::records::{Account, taken as taken_by, unknown};
+use super::{File, StoreError, timestamp, unreadable};
 
 impl Account {
-    /// The account as the owner of workspaces.
-    pub(crate) fn owner(&self) -> Owner {
-        Owner { id: self.id.clone(), name: self.name.clone() }
-    }
-
     /// The columns that [`Account::from_row`] reads, in its order, of a table named `accounts`.
     pub(super) const COLUMNS: &str = "accounts.id, accounts.name, accounts.admin, accounts.disabled, \
          accounts.password IS NOT NULL, accounts.groups, accounts.created_at";
@@ -54,12 +30,7 @@ impl Account {
     }
 }
 
-fn unknown(name: &str) -> Problem {
-    let shown: String = name.chars().take(40).flat_map(char::escape_default).collect();
-    Problem::not_found(format!("there is no user \"{shown}\""), "list the users with `cubicle user list`")
-}
-
-impl Store {
+impl File {
     /// Makes an account without a password. Refused when a name with the same key exists.
     pub(crate) async fn add_account(
         &self,
@@ -72,12 +43,7 @@ impl Store {
                 .query_row("SELECT name FROM accounts WHERE key = ?1", [name.key()], |row| row.get(0))
                 .optional()?;
             if let Some(taken) = taken {
-                return Err(StoreError::Refused(Problem::conflict(
-                    format!(
-                        "user name \"{name}\" is taken by \"{taken}\"; names that differ only in case or form are one"
-                    ),
-                    "choose another name",
-                )));
+                return Err(StoreError::Refused(taken_by(&name, &taken)));
             }
             let account = Account {
                 id: UserId::from_random(rand::random()),

@@ -1,14 +1,15 @@
 //! One-time sign-in links.
 
 use cubicle_core::name::UserId;
-use cubicle_core::problem::{Problem, ProblemKind};
+use cubicle_core::problem::Problem;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 
-use super::{Account, Store, StoreError};
+use super::records::{Account, no_link};
+use super::{File, StoreError};
 use crate::secret::Digest;
 
-impl Store {
+impl File {
     /// Keeps a new link's digest. Older links of the account stay good until they expire.
     pub(crate) async fn add_link(&self, link: Digest, account: UserId, expires_at: Timestamp) -> Result<(), Problem> {
         self.write(move |transaction| {
@@ -18,11 +19,7 @@ impl Store {
                 (link.bytes(), account.as_str(), expires_at.as_millisecond()),
             )?;
             if made == 0 {
-                return Err(StoreError::Refused(Problem::new(
-                    ProblemKind::Conflict,
-                    "the account is disabled, so a sign-in link would not work",
-                    "enable the account first",
-                )));
+                return Err(StoreError::Refused(no_link()));
             }
             Ok(())
         })

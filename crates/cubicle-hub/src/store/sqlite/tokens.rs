@@ -1,70 +1,15 @@
 //! API tokens: hashed, scoped, expiring.
 
-use std::str::FromStr;
-
 use cubicle_core::name::UserId;
 use cubicle_core::problem::Problem;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
-use serde::{Deserialize, Serialize};
 
-use super::{Account, Store, StoreError, timestamp, unreadable};
+use super::records::{Account, ApiToken, MOST_TOKENS, Scope, too_many_tokens};
+use super::{File, StoreError, timestamp, unreadable};
 use crate::secret::Digest;
 
-/// What a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Scope {
-    /// Only look.
-    Read,
-    /// Look, launch, stop and delete.
-    Write,
-}
-
-impl Scope {
-    /// As it is written.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-        }
-    }
-}
-
-impl FromStr for Scope {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        match text {
-            "read" => Ok(Self::Read),
-            "write" => Ok(Self::Write),
-            other => Err(Problem::bad_input(
-                format!("\"{}\" is not a scope of a token", other.escape_default()),
-                "use read or write",
-            )),
-        }
-    }
-}
-
-/// A token without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ApiToken {
-    /// Names the token when it is deleted.
-    pub(crate) id: String,
-    /// What its owner calls it.
-    pub(crate) name: String,
-    /// What it may do.
-    pub(crate) scope: Scope,
-    /// When it was made.
-    pub(crate) created_at: Timestamp,
-    /// When it ends.
-    pub(crate) expires_at: Timestamp,
-}
-
-/// How many tokens an account may have.
-const MOST_TOKENS: i64 = 50;
-
-impl Store {
+impl File {
     /// Keeps a new token's digest.
     pub(crate) async fn add_token(&self, digest: Digest, account: UserId, token: ApiToken) -> Result<(), Problem> {
         self.write(move |transaction| {
@@ -73,10 +18,7 @@ impl Store {
                     row.get(0)
                 })?;
             if count >= MOST_TOKENS {
-                return Err(StoreError::Refused(Problem::conflict(
-                    format!("an account may have {MOST_TOKENS} tokens, and this one has {count}"),
-                    "delete one first",
-                )));
+                return Err(StoreError::Refused(too_many_tokens(count)));
             }
             transaction.execute(
                 "INSERT INTO tokens (digest, id, account, name, scope, created_at, expires_at)

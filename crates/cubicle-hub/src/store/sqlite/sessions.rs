@@ -5,28 +5,9 @@ use cubicle_core::problem::Problem;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction};
 
-use super::{Account, Store, StoreError, timestamp};
+use super::records::{Account, Granted, Session, no_session};
+use super::{File, StoreError, timestamp};
 use crate::secret::Digest;
-
-/// A live session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Session {
-    /// The digest of the cookie: the session's key.
-    pub(crate) digest: Digest,
-    /// Whose it is.
-    pub(crate) account: Account,
-    /// When it ends by itself.
-    pub(crate) expires_at: Timestamp,
-}
-
-/// What a workspace cookie stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Granted {
-    /// The session it hangs on.
-    pub(crate) session: Digest,
-    /// When that ends by itself.
-    pub(crate) expires_at: Timestamp,
-}
 
 /// Ends the sessions of an account, but for `keep`; returns what ended.
 pub(super) fn end_sessions(
@@ -43,7 +24,7 @@ pub(super) fn end_sessions(
     Ok(ended)
 }
 
-impl Store {
+impl File {
     /// Begins a session. Refused when the account was disabled meanwhile.
     pub(crate) async fn begin_session(
         &self,
@@ -58,11 +39,7 @@ impl Store {
                 (digest.bytes(), account.as_str(), Timestamp::now().as_millisecond(), expires_at.as_millisecond()),
             )?;
             if made == 0 {
-                return Err(StoreError::Refused(Problem::new(
-                    cubicle_core::problem::ProblemKind::NotAllowed,
-                    "this account is disabled",
-                    "ask an administrator",
-                )));
+                return Err(StoreError::Refused(no_session()));
             }
             Ok(())
         })

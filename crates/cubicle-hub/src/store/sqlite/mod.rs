@@ -1,0 +1,188 @@
+//! `hub.db`: accounts, sessions and everything that hangs on a session.
+//!
+//! SQLite in WAL mode with one connection that writes and one that reads, so that a slow disk
+//! does not hold up the look-ups that every proxied request makes.
+
+mod accounts;
+mod links;
+mod sessions;
+mod tokens;
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cubicle_core::problem::Problem;
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
+
+use super::records;
+
+const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
+
+/// The open database. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct File {
+    writer: Arc<Mutex<Connection>>,
+    reader: Arc<Mutex<Connection>>,
+}
+
+impl File {
+    /// Opens or makes `hub.db`, readable by the hub's user alone, and brings it to the newest
+    /// schema. A file of a newer version is refused and left as it is.
+    pub(crate) fn open(directory: &Path) -> Result<Self, Problem> {
+        let path = directory.join("hub.db");
+        let refuse = |why: String, remedy: &str| Problem::engine(format!("{}: {why}", path.display()), remedy);
+        std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| refuse(error.to_string(), "the hub's user must own its data directory"))?;
+        let damaged = "restore the file from a backup, or move it away to begin with no accounts";
+        let mut writer = connect(&path).map_err(|error| refuse(error.to_string(), damaged))?;
+        let version: i64 = writer
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(|error| refuse(error.to_string(), damaged))?;
+        let newest = STEPS.len();
+        if usize::try_from(version).map_or(true, |version| version > newest) {
+            return Err(refuse(
+                format!("has schema version {version}, this program knows up to {newest}"),
+                "run the newer version of cubicle that wrote it, or restore an older backup",
+            ));
+        }
+        Migrations::from_slice(STEPS).to_latest(&mut writer).map_err(|error| refuse(error.to_string(), damaged))?;
+        let reader = connect(&path).map_err(|error| refuse(error.to_string(), damaged))?;
+        reader.pragma_update(None, "query_only", true).map_err(|error| refuse(error.to_string(), damaged))?;
+        Ok(Self { writer: Arc::new(Mutex::new(writer)), reader: Arc::new(Mutex::new(reader)) })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let reader = Arc::clone(&self.reader);
+        settle(tokio::task::spawn_blocking(move || work(&reader.lock().unwrap_or_else(PoisonError::into_inner))).await)
+    }
+
+    /// All of `work` happens or nothing of it.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let writer = Arc::clone(&self.writer);
+        settle(
+            tokio::task::spawn_blocking(move || {
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let value = work(&transaction)?;
+                transaction.commit()?;
+                Ok(value)
+            })
+            .await,
+        )
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn ping(&self) -> Result<(), Problem> {
+        self.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
+    }
+
+    /// Forgets what can no longer be used.
+    pub(crate) async fn forget_expired(&self) -> Result<(), Problem> {
+        let now = Timestamp::now().as_millisecond();
+        self.write(move |transaction| {
+            for table in ["sessions", "tickets", "links", "tokens"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE expires_at <= ?1"), [now])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A sign-out must not come back after a power cut.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    Ok(connection)
+}
+
+/// Why a piece of work on the database ended without a value.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error("{0}")]
+    Refused(Problem),
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+fn settle<T>(outcome: Result<Result<T, StoreError>, tokio::task::JoinError>) -> Result<T, Problem> {
+    match outcome {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(StoreError::Refused(problem))) => Err(problem),
+        Ok(Err(StoreError::Sqlite(error))) => {
+            Err(Problem::engine(format!("hub.db: {error}"), "check free space and permissions of the data directory"))
+        }
+        Err(error) => Err(Problem::engine(format!("hub.db: {error}"), "this is a bug; please report it")),
+    }
+}
+
+/// Reads a column of milliseconds since the epoch.
+fn timestamp(milliseconds: i64) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_millisecond(milliseconds).map_err(|error| unreadable(&error.to_string()))
+}
+
+/// A column that does not hold what this program wrote.
+fn unreadable(why: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, why.to_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_newer_file_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        drop(File::open(directory.path()).expect("a new store"));
+        let file = directory.path().join("hub.db");
+        Connection::open(&file).expect("open").pragma_update(None, "user_version", 4711).expect("update");
+        let problem = File::open(directory.path()).err().expect("refused");
+        assert!(problem.what.contains("4711"), "{}", problem.what);
+        assert!(!problem.remedy.is_empty());
+        let version: i64 = Connection::open(&file)
+            .expect("open")
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .expect("a version");
+        assert_eq!(version, 4711);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(
+            directory.path().join("hub.db"),
+            b"not a database, but long enough to be read as one....".repeat(40),
+        )
+        .expect("written");
+        assert!(File::open(directory.path()).is_err());
+    }
+
+    #[test]
+    fn only_the_owner_reads_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().expect("a directory");
+        let _store = File::open(directory.path()).expect("a new store");
+        for name in ["hub.db", "hub.db-wal"] {
+            let mode = std::fs::metadata(directory.path().join(name)).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+// Two people in a real browser, against a hub in a cluster:
+//   HUB=https://cubicle.example LINKS='{"alice": "https://...", "bob": "..."}' node people.mjs SCREENSHOTS
+// Each signs in, launches, sees the five steps, works in the JupyterLab of a pod, stops, starts, and finds
+// the file; neither sees anything of the other. Runs on the cluster's test host, with kubectl: whoever is outside
+// comes through a balancer that ends no TLS and sends every connection to another hub.
+import { execFile } from "node:child_process";
+import { mkdir } from "node:fs/promises";
+import net from "node:net";
+import path from "node:path";
+import { promisify } from "node:util";
+import { chromium } from "playwright-core";
+
+const [screenshots] = process.argv.slice(2);
+const { HUB, LINKS } = process.env;
+if (!HUB || !LINKS || !screenshots) {
+  console.error("use: HUB=https://... LINKS={...} node people.mjs SCREENSHOTS");
+  process.exit(2);
+}
+const STEPS = ["request", "plan", "build", "prove", "open"];
+const LAUNCH_MS = 240_000;
+const CELL_MS = 180_000;
+
+const began = performance.now();
+const say = (what) => console.log(`${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${what}`);
+const wrong = [];
+const check = (truth, what) => {
+  if (truth) return;
+  wrong.push(what);
+  console.error(`  NOT OK ${what}`);
+};
+const command = promisify(execFile);
+const kubectl = async (...words) => JSON.parse((await command("kubectl", [...words, "-o", "json"], { maxBuffer: 1 << 26 })).stdout);
+
+/** The hubs that are ready, at their pods' addresses. */
+async function hubs() {
+  const slices = await kubectl("get", "endpointslices", "-n", "cubicle-system", "-l", "kubernetes.io/service-name=cubicle-hub");
+  return slices.items.flatMap((slice) =>
+    (slice.endpoints ?? [])
+      .filter((one) => one.conditions?.ready)
+      .map((one) => ({ host: one.addresses[0], port: slice.ports[0].port })),
+  );
+}
+
+/** The balancer; returns its port. */
+async function balance() {
+  let known = await hubs();
+  let turn = 0;
+  const refresh = setInterval(() => hubs().then((now) => (known = now), () => {}), 1000);
+  refresh.unref();
+  const server = net.createServer((browser) => {
+    if (known.length === 0) return browser.destroy();
+    turn += 1;
+    const hub = net.connect(known[turn % known.length]);
+    for (const [one, other] of [[browser, hub], [hub, browser]]) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+      one.pipe(other);
+    }
+  });
+  server.unref();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server.address().port;
+}
+
+await mkdir(screenshots, { recursive: true });
+const host = new URL(HUB).hostname;
+const balancer = `127.0.0.1:${await balance()}`;
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  headless: true,
+  chromiumSandbox: false,
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    // No other name is resolved, and the network namespace has no way out.
+    `--host-resolver-rules=MAP ${host} ${balancer}, MAP *.${host} ${balancer}, MAP * ~NOTFOUND`,
+  ],
+});
+
+/** One person with a browser profile of their own. */
+class Person {
+  constructor(name, page) {
+    this.name = name;
+    this.page = page;
+  }
+
+  static async signIn(name, link) {
+    // The test's certificate is its own.
+    const context = await browser.newContext({ ignoreHTTPSErrors: true });
+    const person = new Person(name, await context.newPage());
+    person.page.setDefaultTimeout(60_000);
+    await person.page.goto(link);
+    await person.page.click("main button");
+    await person.page.waitForSelector("#gallery");
+    const cookies = await context.cookies(HUB);
+    check(cookies.length > 0 && cookies.every((one) => one.name.startsWith("__Host-") && one.secure), `${name}'s cookies are ${cookies.map((one) => one.name)}`);
+    return person;
+  }
+
+  shot(what) {
+    return this.page.screenshot({ path: path.join(screenshots, `${this.name}-${what}.png`), fullPage: true });
+  }
+
+  /** Follows a launch until the notebook's own origin shows. */
+  async follow() {
+    const { page } = this;
+    const seen = new Set();
+    const take = setInterval(() => {
+      page
+        .$$eval("[data-step]", (steps) => steps.map((step) => `${step.dataset.step} ${step.dataset.state}`))
+        .then((states) => states.forEach((state) => seen.add(state)))
+        .catch(() => {});
+    }, 100);
+    try {
+      const opened = page.waitForURL((url) => url.origin !== HUB, { timeout: LAUNCH_MS, waitUntil: "commit" });
+      const ended = page.waitForSelector("main .note.bad[role=alert]", { timeout: LAUNCH_MS }).then(
+        () => true,
+        () => false,
+      );
+      if (await Promise.race([opened.then(() => false), ended])) {
+        await this.shot("did-not-open");
+        throw new Error(`${this.name}'s launch did not open:\n${await page.locator("main").innerText()}`);
+      }
+      await opened;
+    } finally {
+      clearInterval(take);
+    }
+    return seen;
+  }
+
+  async launch() {
+    const { page } = this;
+    const card = page.locator(".gallery .card", { has: page.locator("h3", { hasText: /^jupyterlab$/ }) });
+    await card.locator("button").click();
+    const seen = await this.follow();
+    this.origin = new URL(page.url()).origin;
+    this.workspace = new URL(page.url()).hostname.split(".")[0];
+    for (const step of STEPS) {
+      check([...seen].some((state) => state.startsWith(`${step} `)), `${this.name}: step ${step} was not shown`);
+    }
+  }
+
+  async openNotebook() {
+    const { page } = this;
+    await page.waitForSelector(".jp-LauncherCard", { timeout: CELL_MS });
+    await page.locator(".jp-LauncherCard[data-category=Notebook]").first().click();
+    await page.waitForSelector(".jp-Notebook .jp-CodeCell .cm-content", { timeout: CELL_MS });
+    await page.waitForSelector("#jp-main-statusbar >> text=/ \\| Idle/", { timeout: CELL_MS });
+  }
+
+  /** Runs code in the last cell and waits for its output. */
+  async run(code, output) {
+    const { page } = this;
+    await page.locator(".jp-Notebook .jp-CodeCell .cm-content").last().click();
+    await page.keyboard.insertText(code);
+    await page.keyboard.press("Shift+Enter");
+    await page.locator(`.jp-Notebook .jp-OutputArea-output:has-text("${output}")`).last().waitFor({ timeout: CELL_MS });
+  }
+
+  /** A file of the home, through the notebook's own origin. */
+  read(name) {
+    return this.page.evaluate(async (file) => {
+      const answer = await fetch(`/api/contents/${file}`);
+      return answer.ok ? (await answer.json()).content : `status ${answer.status}`;
+    }, name);
+  }
+
+  object() {
+    return kubectl("get", "workspace", this.workspace);
+  }
+}
+
+try {
+  const people = [];
+  for (const [name, link] of Object.entries(JSON.parse(LINKS))) {
+    const person = await Person.signIn(name, link);
+    await person.launch();
+    say(`${name}: signed in, launched, saw the five steps; ${person.origin}`);
+    await person.openNotebook();
+    await person.run('print("walls", 6 * 7)', "walls 42");
+    await person.run(
+      'import os\nprint("kubernetes", [name for name in os.environ if "KUBERNETES" in name or "_SERVICE_" in name or "_PORT_" in name])',
+      "kubernetes []",
+    );
+    await person.run('print("token", os.path.exists("/var/run/secrets/kubernetes.io"))', "token False");
+    await person.run(`print("written", open("kept.txt", "w").write("of ${name}"))`, "written");
+    check((await person.read("kept.txt")) === `of ${name}`, `${name}: the file was not written`);
+    await person.shot("notebook");
+    say(`${name}: a cell ran in the pod, and a file was written`);
+    people.push(person);
+  }
+
+  const [alice, bob] = people;
+  const namespaces = [];
+  for (const person of people) namespaces.push((await person.object()).status.namespace);
+  check(namespaces[0] !== namespaces[1], `both are in ${namespaces[0]}`);
+  for (const person of people) {
+    const { status } = await person.object();
+    check(status.state === "running" && status.summary.breached === 0 && status.summary.unproven === 0, `${person.name}: ${JSON.stringify(status.summary)}`);
+    check(status.summary.held > 20, `${person.name}: only ${status.summary.held} held`);
+    const pod = await kubectl("get", "pod", "-n", status.namespace, person.workspace);
+    check(/@sha256:[0-9a-f]{64}$/.test(pod.spec.containers[0].image), `the image is ${pod.spec.containers[0].image}`);
+    check(pod.spec.hostUsers === false && pod.spec.automountServiceAccountToken === false, "the pod is not what was promised");
+  }
+  say(`two namespaces: ${namespaces.join(", ")}`);
+
+  const foreign = await bob.page.goto(`${HUB}/workspaces/${alice.workspace}`);
+  check(foreign.status() === 404 || foreign.status() === 403, `bob gets ${foreign.status()} for alice's workspace`);
+  const door = await bob.page.goto(alice.origin);
+  check(door.status() >= 400 || new URL(bob.page.url()).origin === HUB, "bob enters alice's workspace");
+  say("bob sees nothing of alice's");
+
+  await alice.page.goto(`${HUB}/workspaces/${alice.workspace}/isolation`);
+  check((await alice.page.locator(".guarantee:has(summary .badge.good)").count()) > 20, "few guarantees are held");
+  const before = (await alice.object()).status.verified;
+  await alice.page.click("text=Prove again now", { timeout: 180_000 });
+  await alice.page.waitForURL("**/isolation?done=proven", { timeout: 180_000 });
+  const proven = (await alice.object()).status;
+  check(proven.verified === before + 1 && proven.summary.breached === 0 && proven.summary.unproven === 0, `proven again: ${JSON.stringify(proven.summary)}`);
+  await alice.shot("isolation");
+  say(`alice's walls were proven again while the notebook ran: ${proven.summary.held} held`);
+
+  await alice.page.goto(HUB);
+  await alice.page.click("form[action$='/stop'] button");
+  await alice.page.waitForSelector(".badge:has-text('stopped')", { timeout: 90_000 });
+  check((await kubectl("get", "pods", "-n", namespaces[0])).items.length === 0, "a pod is left after the stop");
+  await alice.page.goto(`${HUB}/workspaces/${alice.workspace}`);
+  await alice.page.click("form[action$='/start'] button");
+  await alice.follow();
+  await alice.page.waitForSelector("#jp-main-dock-panel", { timeout: CELL_MS });
+  check((await alice.read("kept.txt")) === "of alice", "the file is not there after stop and start");
+  await alice.shot("started-again");
+  say("alice: stopped, started, and the file is there");
+
+  // Any hub is the hub: the session goes on when the replicas that made it are gone.
+  const pods = (await kubectl("get", "pods", "-n", "cubicle-system", "-l", "app.kubernetes.io/component=hub")).items;
+  check(pods.length >= 2, `there are ${pods.length} hubs`);
+  await command("kubectl", ["rollout", "restart", "-n", "cubicle-system", "deployment/cubicle-hub"]);
+  await command("kubectl", ["rollout", "status", "-n", "cubicle-system", "deployment/cubicle-hub", "--timeout=120s"]);
+  check((await alice.read("kept.txt")) === "of alice", "the open tab does not go on with other hubs");
+  await alice.page.goto(HUB);
+  await alice.page.waitForSelector("#gallery");
+  say("all hubs were replaced; the session and the open tab went on");
+  await alice.page.click("text=Sign out");
+  await alice.page.waitForURL("**/sign-in**");
+  const late = await alice.page.goto(alice.origin);
+  check(late.status() >= 400 || new URL(alice.page.url()).origin === HUB, "the workspace answers after the sign-out");
+} catch (error) {
+  wrong.push(error.message);
+  console.error(error);
+} finally {
+  await browser.close();
+}
+console.log(wrong.length === 0 ? "people: ok" : `people: ${wrong.length} findings`);
+process.exitCode = wrong.length === 0 ? 0 : 1;
