@@ -177,7 +177,12 @@ async fn refuse(
     Ok(Action::requeue(SOON))
 }
 
-fn situation(template: &Document, pids: Option<u32>, boot_id: String, cluster: cubicle_core::plan::Cluster) -> Situation {
+fn situation(
+    template: &Document,
+    pids: Option<u32>,
+    boot_id: String,
+    cluster: cubicle_core::plan::Cluster,
+) -> Situation {
     let resources = &template.spec.resources;
     Situation {
         engine: EngineKind::Kubernetes,
