@@ -1,5 +1,6 @@
 //! Loads that limits must stop. Each runs in a child that may be killed.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{GATE_CPU_PERIOD_US, Outcome};
@@ -87,7 +88,10 @@ pub(crate) fn exceed_processes(context: &Context, limit: u32) -> Answer {
 fn leave_limits() {
     for group in ["/proc/1/root/sys/fs/cgroup/pids", "/proc/1/root/sys/fs/cgroup"] {
         // 0 is the writer itself (cgroups(7)).
-        let _ = std::fs::write(format!("{group}/cgroup.procs"), "0");
+        // Never made: with version 1 the folder above the hierarchies is an ordinary one.
+        if let Ok(mut file) = std::fs::OpenOptions::new().write(true).open(format!("{group}/cgroup.procs")) {
+            let _ = file.write_all(b"0");
+        }
     }
 }
 
