@@ -49,24 +49,42 @@ fn write(layout: &str, count: usize, folder: &Path) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
+/// How many pods of a class each namespace has, sorted by namespace.
+type Spread = Vec<(u32, usize)>;
+
+/// How many pairs of pods of two classes share a namespace.
+fn shared(one: &Spread, other: &Spread) -> usize {
+    let mut other = other.iter().peekable();
+    let mut pairs = 0;
+    for (namespace, count) in one {
+        while other.next_if(|(known, _)| known < namespace).is_some() {}
+        pairs += other.peek().filter(|(known, _)| known == namespace).map_or(0, |(_, more)| count * more);
+    }
+    pairs
+}
+
 /// Ordered pairs of different pods that surely and perhaps reach each other on some port.
 fn reachable_pairs(engine: &mut Engine) -> [usize; 2] {
-    let mut classes = BTreeMap::<u32, BTreeMap<u32, usize>>::new();
+    let mut members = BTreeMap::<u32, Vec<u32>>::new();
     for pod in engine.present_pods() {
         if let Some(class) = engine.class(pod) {
-            *classes.entry(class).or_default().entry(engine.cluster().pods[pod as usize].namespace.0).or_default() += 1;
+            members.entry(class).or_default().push(engine.cluster().pods[pod as usize].namespace.0);
         }
     }
+    let spreads: Vec<(u32, usize, Spread)> = members
+        .into_iter()
+        .map(|(class, mut namespaces)| {
+            namespaces.sort_unstable();
+            let spread = namespaces.chunk_by(|one, other| one == other).map(|chunk| (chunk[0], chunk.len())).collect();
+            (class, namespaces.len(), spread)
+        })
+        .collect();
     let mut pairs = [0, 0];
-    for (from, from_namespaces) in &classes {
-        for (to, to_namespaces) in &classes {
-            let all = from_namespaces.values().sum::<usize>() * to_namespaces.values().sum::<usize>();
-            let same: usize = from_namespaces
-                .iter()
-                .map(|(namespace, count)| count * to_namespaces.get(namespace).unwrap_or(&0))
-                .sum();
-            let itself = if from == to { from_namespaces.values().sum() } else { 0 };
-            for (count, same_namespace) in [(same - itself, true), (all - same, false)] {
+    for (from, from_all, from_spread) in &spreads {
+        for (to, to_all, to_spread) in &spreads {
+            let same = shared(from_spread, to_spread);
+            let itself = if from == to { *from_all } else { 0 };
+            for (count, same_namespace) in [(same - itself, true), (from_all * to_all - same, false)] {
                 if count > 0 {
                     let reach = engine.reach_between(*from, *to, same_namespace, Match::No);
                     pairs[0] += if reach.must.is_empty() { 0 } else { count };

@@ -1,6 +1,7 @@
 //! Sets of addresses as sorted intervals, and what is known of an address that is not known.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
@@ -34,6 +35,10 @@ pub struct AddressSet {
 /// there public ones are usual.
 const POD_RANGES: [(bool, &[&str]); 2] =
     [(false, &["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"]), (true, &["fc00::/7", "2000::/3"])];
+
+static POD_SETS: LazyLock<[AddressSet; 2]> = LazyLock::new(|| {
+    POD_RANGES.map(|(_, ranges)| AddressSet::from_blocks(ranges.iter().filter_map(|range| range.parse().ok())))
+});
 
 impl AddressSet {
     /// The addresses of `cidr` that are in none of `except`.
@@ -104,12 +109,11 @@ impl AddressSet {
     /// Whether the address of a pod of which nothing is told is in it: IPv4, and IPv6.
     #[must_use]
     pub fn contains_unknown_pod(&self) -> [Match; 2] {
-        POD_RANGES.map(|(_, ranges)| {
-            let ranges = Self::from_blocks(ranges.iter().filter_map(|range| range.parse().ok()));
+        POD_SETS.each_ref().map(|ranges| {
             let rest = ranges.without(self);
             match rest.intervals.is_empty() {
                 true => Match::Yes,
-                false if rest == ranges => Match::No,
+                false if rest == *ranges => Match::No,
                 false => Match::Maybe,
             }
         })

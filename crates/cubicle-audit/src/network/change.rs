@@ -2,7 +2,7 @@
 
 use super::Match;
 use super::cluster::{NamespaceId, Pod};
-use super::engine::{Engine, PodState, PolicyState, as_number, usual_family};
+use super::engine::{Engine, PodState, PolicyState, as_number};
 use super::policy::{Policy, Scope};
 
 impl Engine {
@@ -18,8 +18,7 @@ impl Engine {
 
     /// Adds a pod, or replaces the one of this namespace and name. Gives its number.
     pub fn set_pod(&mut self, pod: Pod) -> u32 {
-        let same = |number: &&u32| self.cluster.pods[**number as usize].name == pod.name;
-        let number = match self.pods_in(pod.namespace).iter().find(same).copied() {
+        let number = match self.index.named(pod.namespace, &pod.name) {
             Some(number) => {
                 self.remove_pod(number);
                 self.cluster.pods[number as usize] = pod;
@@ -32,7 +31,7 @@ impl Engine {
         };
         self.index.add_pod(number, &self.cluster.pods[number as usize]);
         // What addresses mean depends on the nodes that pods tell of.
-        self.outside.clear();
+        self.forget_outside();
         if self.family_changed() {
             return number;
         }
@@ -79,7 +78,7 @@ impl Engine {
             self.policies[policy as usize].selected.retain(|pod| *pod != number);
         }
         // What addresses mean depends on the nodes that pods tell of.
-        self.outside.clear();
+        self.forget_outside();
         self.family_changed();
     }
 
@@ -120,7 +119,7 @@ impl Engine {
             }
         }
         if self.peers.len() > known_peers {
-            self.outside.clear();
+            self.forget_outside();
         }
         self.classify(touched);
         as_number(number)
@@ -155,8 +154,7 @@ impl Engine {
 
     /// Starts over when the family that unknown pods have is another now; that is rare.
     fn family_changed(&mut self) -> bool {
-        let present = self.index.all().iter().map(|pod| &self.cluster.pods[*pod as usize]);
-        let family = usual_family(present);
+        let family = self.index.usual_family();
         if family == self.usual_family {
             return false;
         }

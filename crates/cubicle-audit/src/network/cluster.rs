@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::policy::Policy;
+use super::front::Front;
+use super::policy::{Policy, Rule};
 use super::port::Protocol;
 use super::reader::Reader;
 use super::selector::{Labels, Symbol, Symbols};
-use super::{cluster_policy, network_policy, pods};
+use super::service::Service;
+use super::{cluster_policy, front, named_ports, network_policy, pods, service};
 use crate::snapshot::{InputProblem, Object, ObjectId, Snapshot};
 
 /// Which namespace of a [`Cluster`].
@@ -117,6 +119,12 @@ pub struct Cluster {
     pub nodes: Vec<ClusterNode>,
     /// Policies.
     pub policies: Vec<Policy>,
+    rule_lists: FxHashSet<Arc<[Rule]>>,
+    /// Services.
+    pub services: Vec<Service>,
+    service_ids: FxHashMap<(NamespaceId, Arc<str>), u32>,
+    /// Ingresses and routes.
+    pub fronts: Vec<Front>,
     /// Kinds that make every verdict undetermined.
     pub foreign: Vec<Foreign>,
     /// What is wrong with the objects.
@@ -151,10 +159,24 @@ impl Cluster {
                     "policy.networking.k8s.io",
                     "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy" | "ClusterNetworkPolicy",
                 ) => cluster_policy::add(&mut cluster, id, object),
+                ("", "Service") => service::add(&mut cluster, id, object),
                 (group, kind) if changes_the_network(group, kind) => cluster.add_foreign(id, object),
                 _ => {}
             }
         }
+        for (number, service) in (0..).zip(&cluster.services) {
+            cluster.service_ids.insert((service.namespace, Arc::clone(&service.name)), number);
+        }
+        for (id, object) in (0..).map(ObjectId).zip(&snapshot.objects) {
+            match (&*object.api_version, &*object.kind) {
+                ("v1", "Endpoints") | ("discovery.k8s.io/v1" | "discovery.k8s.io/v1beta1", "EndpointSlice") => {
+                    service::add_endpoints(&mut cluster, id, object);
+                }
+                _ => {}
+            }
+        }
+        front::add_all(&mut cluster, snapshot);
+        named_ports::warn(&mut cluster, snapshot);
         cluster
     }
 
@@ -170,6 +192,22 @@ impl Cluster {
     #[must_use]
     pub fn find_namespace(&self, name: &str) -> Option<NamespaceId> {
         self.namespace_ids.get(name).copied()
+    }
+
+    /// One list for all equal ones: a thousand copies of a policy have the same rules.
+    pub(super) fn share_rules(&mut self, rules: Vec<Rule>) -> Arc<[Rule]> {
+        if let Some(known) = self.rule_lists.get(&rules[..]) {
+            return Arc::clone(known);
+        }
+        let rules: Arc<[Rule]> = rules.into();
+        self.rule_lists.insert(Arc::clone(&rules));
+        rules
+    }
+
+    /// The service of this namespace and name, as an index into [`Self::services`].
+    #[must_use]
+    pub fn find_service(&self, namespace: NamespaceId, name: &str) -> Option<u32> {
+        self.service_ids.get(&(namespace, name.into())).copied()
     }
 
     /// Adds a namespace, or gives the one of this name these labels.

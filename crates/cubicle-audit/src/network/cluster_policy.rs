@@ -124,23 +124,23 @@ fn rules(reader: &mut Reader<'_>, kind: PolicyKind, spec: &Node, direction: Dire
         Direction::Egress => ("egress", "to"),
     };
     let ports_key = if kind == PolicyKind::ClusterNetworkPolicy { "protocols" } else { "ports" };
-    let mut rules = Rules::default();
+    let (mut list, mut places) = (Vec::new(), Vec::new());
     for node in reader.list(spec, key) {
         reader.only(node, &["name", "action", peers_key, ports_key]);
         let action = action(reader, kind, node);
-        let list = reader.list(node, peers_key);
-        if list.is_empty() {
+        let named = reader.list(node, peers_key);
+        if named.is_empty() {
             reader.refuse(node, format!("this rule has no {peers_key}"), "name at least one peer");
         }
-        let peers = list.iter().map(|peer| self::peer(reader, direction, peer)).collect();
+        let peers = named.iter().map(|peer| self::peer(reader, direction, peer)).collect();
         let ports = match ports_key {
             "ports" => ports(reader, node),
             _ => protocols(reader, node),
         };
-        rules.list.push(fail_closed(Rule { action, peers: Some(peers), ports }));
-        rules.places.push((node.line, node.column));
+        list.push(fail_closed(Rule { action, peers: Some(peers), ports }));
+        places.push((node.line, node.column));
     }
-    rules
+    Rules { list: reader.cluster.share_rules(list), places }
 }
 
 /// A rule with a peer that is not understood: an accepting one does not match through it, any

@@ -9,7 +9,7 @@ use super::port::Protocol;
 use super::profile::World;
 
 /// One end of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum End {
     /// A pod of the cluster, by number.
     Pod(u32),

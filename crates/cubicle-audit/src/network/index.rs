@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::address::AddressSet;
 use super::cluster::{Cluster, Namespace, NamespaceId, Pod};
+use super::engine::{V4, V6};
 use super::policy::Scope;
 use super::selector::{Requirement, Selector, Symbol};
 
@@ -19,6 +21,8 @@ pub(super) struct Index {
     /// IPv4 first. Two pods may have one address: on the host's network, or in a listing of two moments.
     by_address: BTreeMap<(bool, u128), Vec<u32>>,
     without_address: Vec<u32>,
+    /// The first of each name.
+    by_name: FxHashMap<(NamespaceId, Arc<str>), u32>,
     all: Vec<u32>,
 }
 
@@ -58,6 +62,7 @@ impl Index {
         if !has_address {
             self.without_address.push(number);
         }
+        self.by_name.entry((pod.namespace, Arc::clone(&pod.name))).or_insert(number);
         self.all.push(number);
     }
 
@@ -70,10 +75,38 @@ impl Index {
             self.by_label.get_mut(label).map(without);
         }
         for address in addresses(pod) {
-            self.by_address.get_mut(&key(address)).map(without);
+            let key = key(address);
+            if let Some(list) = self.by_address.get_mut(&key) {
+                without(list);
+                if list.is_empty() {
+                    self.by_address.remove(&key);
+                }
+            }
         }
-        without(&mut self.without_address);
+        if addresses(pod).next().is_none() {
+            without(&mut self.without_address);
+        }
+        let name = (pod.namespace, Arc::clone(&pod.name));
+        if self.by_name.get(&name) == Some(&number) {
+            self.by_name.remove(&name);
+        }
         without(&mut self.all);
+    }
+
+    /// The pod of this namespace and name.
+    pub(super) fn named(&self, namespace: NamespaceId, name: &Arc<str>) -> Option<u32> {
+        self.by_name.get(&(namespace, Arc::clone(name))).copied()
+    }
+
+    /// Whether some pod has an address of this family.
+    pub(super) fn has_family(&self, v6: bool) -> bool {
+        self.by_address.range((v6, 0)..=(v6, u128::MAX)).next().is_some()
+    }
+
+    /// The family that a pod has of which nothing is told: IPv4, unless all that are told have
+    /// IPv6 alone.
+    pub(super) fn usual_family(&self) -> u8 {
+        if self.has_family(true) && !self.has_family(false) { V6 } else { V4 }
     }
 
     /// The pods at an address.

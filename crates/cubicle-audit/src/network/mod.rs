@@ -9,22 +9,27 @@ mod change;
 pub mod cluster;
 mod cluster_policy;
 mod decide;
+mod dial;
 mod engine;
 mod explain;
+pub mod front;
 mod index;
 mod intern;
 pub mod map;
+mod named_ports;
 mod network_policy;
 pub mod place;
+mod plugin;
 mod pods;
 pub mod policy;
 pub mod port;
 mod profile;
 mod reader;
 pub mod selector;
+pub mod service;
 pub mod special;
 
-pub use engine::{Engine, Reach};
+pub use engine::{Behind, Door, Engine, FrontRoute, HostPort, Reach, Served, ServedBackend};
 pub use explain::{End, RuleRef, Verdict};
 pub use profile::{NoProfile, Profile};
 

@@ -61,7 +61,7 @@ fn rules(reader: &mut Reader<'_>, spec: &Node, direction: Direction) -> Rules {
         Direction::Ingress => ("ingress", "from"),
         Direction::Egress => ("egress", "to"),
     };
-    let mut rules = Rules::default();
+    let (mut list, mut places) = (Vec::new(), Vec::new());
     for node in reader.list(spec, key) {
         if !matches!(node.value, Value::Map(_) | Value::Null) {
             reader.refuse(node, format!("a rule must be a mapping but is {}", node.kind_of_value()), "");
@@ -72,10 +72,10 @@ fn rules(reader: &mut Reader<'_>, spec: &Node, direction: Direction) -> Rules {
         // Present and empty is the same as absent: everyone.
         let peers = (!peers.is_empty()).then(|| peers.iter().filter_map(|peer| self::peer(reader, peer)).collect());
         let ports = ports(reader, node);
-        rules.list.push(Rule { action: Action::Accept, peers, ports });
-        rules.places.push((node.line, node.column));
+        list.push(Rule { action: Action::Accept, peers, ports });
+        places.push((node.line, node.column));
     }
-    rules
+    Rules { list: reader.cluster.share_rules(list), places }
 }
 
 fn peer(reader: &mut Reader<'_>, node: &Node) -> Option<Peer> {

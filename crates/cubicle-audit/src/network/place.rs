@@ -4,15 +4,17 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use super::engine::Engine;
+use super::dial::Destination;
+use super::engine::{Engine, name_of_service};
 use super::explain::{End, Verdict};
 use super::port::{PortSet, Protocol};
 
-/// An end as people write it: `namespace/pod`, `namespace/workload`, `namespace/Kind/name` or an
-/// address.
+/// An end as people write it: `namespace/pod`, `namespace/workload`, `namespace/Kind/name`, the
+/// name of a service (`name.namespace.svc`) or an address. The kind may be `Service`, and of a
+/// source `Ingress`, `Gateway` or a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// A pod, or a workload by its name or its pods' owner.
+    /// A pod, or a workload by its name or its pods' owner; a service where none has the name.
     Pod {
         /// The namespace.
         namespace: String,
@@ -44,7 +46,7 @@ pub enum NoAnswer {
     #[error("\"{0}\" is no port")]
     NoPort(String),
     /// No such pod.
-    #[error("there is no pod or workload {0}")]
+    #[error("there is no pod, workload or service {0}")]
     NoPod(String),
     /// The destination does not have a port of that name.
     #[error("{0} has no {1} port named \"{2}\"")]
@@ -67,6 +69,10 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, NoAnswer> {
         if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Ok(Self::Address(address.to_canonical()));
+        }
+        if let Some((name, namespace)) = name_of_service(text) {
+            let kind = Some("Service".to_owned());
+            return Ok(Self::Pod { namespace: namespace.to_owned(), kind, name: name.to_owned() });
         }
         let parts: Vec<&str> = text.split('/').collect();
         let pod = |namespace: &str, kind: Option<&str>, name: &str| Self::Pod {
@@ -161,6 +167,40 @@ impl Engine {
         protocol: Protocol,
         port: Option<&PortName>,
     ) -> Result<Verdict, NoAnswer> {
+        if let Some(fronts) = self.fronts(from) {
+            if fronts.is_empty() {
+                return Err(NoAnswer::NoPod(from.to_string()));
+            }
+            let to_ends = self.find(to)?;
+            let number = match (port, to_ends.first()) {
+                (Some(PortName::Name(name)), Some(end)) => Some(
+                    self.named_port(*end, protocol, name)
+                        .ok_or_else(|| NoAnswer::NoNamedPort(to.to_string(), protocol, name.clone()))?,
+                ),
+                (Some(PortName::Number(number)), _) => Some(*number),
+                _ => None,
+            };
+            return Ok(self.answer_fronts(&fronts, &to_ends, protocol, number));
+        }
+        if let Some(destination) = self.destination(to, protocol, port)? {
+            let from_ends = self.find(from)?;
+            let mut whole: Option<Verdict> = None;
+            for one in self.representatives(&from_ends) {
+                let verdict = match (&destination, port) {
+                    (Destination::Ports(ports), _) => self.answer_ports(one, ports),
+                    (Destination::HostPorts(node, ports), _) => self.answer_host_ports(one, *node, ports),
+                    (Destination::Outside(name), Some(PortName::Number(port))) => {
+                        self.answer_outside(one, name, protocol, *port)
+                    }
+                    (Destination::Outside(name), _) => self.answer_outside(one, name, protocol, 443),
+                };
+                whole = Some(match whole {
+                    None => verdict,
+                    Some(known) => both(known, verdict),
+                });
+            }
+            return whole.ok_or_else(|| NoAnswer::NoPod(from.to_string()));
+        }
         let (from_ends, to_ends) = (self.find(from)?, self.find(to)?);
         // Pods of one class answer alike, so two of each tell all; the second stands for "another
         // of its kind" where a workload speaks with itself.

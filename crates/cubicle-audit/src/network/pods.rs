@@ -103,6 +103,8 @@ fn add_pod(cluster: &mut Cluster, id: ObjectId, object: &Object) {
     let mut pod = from_spec(cluster, id, object, &object.value["spec"], object.value.at(&["metadata", "labels"]));
     pod.owner = owner(object);
     pod.owned = pod.owner.is_some();
+    // The mirror of a static pod belongs to its node, which is no workload.
+    pod.owner = pod.owner.filter(|owner| &*owner.kind != "Node");
     (pod.addresses, pod.node_addresses, pod.finished) = (addresses, node_addresses, finished);
     cluster.pods.push(pod);
 }

@@ -127,8 +127,8 @@ pub struct Rule {
 /// The rules of one direction, and the line and column of each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
-    /// The rules, in order.
-    pub list: Vec<Rule>,
+    /// The rules, in order. Equal lists of a cluster are one.
+    pub list: Arc<[Rule]>,
     /// Where each stands.
     pub places: Vec<(u32, u32)>,
 }

@@ -51,8 +51,13 @@ pub(crate) struct Answers {
     pub(crate) host_network_is_ordinary: Match,
     /// Whether the one peer whose selectors both match everything matches them all the same.
     pub(crate) any_peer_matches_host_network: Match,
-    /// Whether a pod and its own node reach each other whatever policies say.
-    pub(crate) own_node: Match,
+    /// Whether a node reaches its own pods whatever policies say.
+    pub(crate) own_node_in: Match,
+    /// Whether a pod reaches its own node whatever policies say.
+    pub(crate) own_node_out: Match,
+    /// Whether the policies of a client can see the address of a service in place of the pod's
+    /// behind it. It is then only a block that matches it, so this opens and never closes.
+    pub(crate) service_address_seen: Match,
 }
 
 /// One way to close every open question.
@@ -71,6 +76,8 @@ pub(crate) struct World {
 pub(crate) struct Relevant {
     /// One end is on a host's network, or is a node.
     pub(crate) host: bool,
+    /// It is the source.
+    pub(crate) from_host: bool,
     /// An ipBlock contains the address of an end that is a pod.
     pub(crate) block: bool,
     /// A cluster-wide policy applies to an end.
@@ -83,13 +90,14 @@ type Question = (bool, Match, fn(&mut World));
 impl Answers {
     /// All worlds that differ in what matters.
     pub(crate) fn worlds(&self, relevant: Relevant) -> Vec<World> {
+        let own_node = if relevant.from_host { self.own_node_in } else { self.own_node_out };
         let nothing_matters = World {
             cluster_policy: self.cluster_policy == Match::Yes,
             block_matches_pod: self.block_matches_pod == Match::Yes,
             block_matches_node: self.block_matches_node == Match::Yes,
             host_network_is_ordinary: self.host_network_is_ordinary == Match::Yes,
             any_peer_matches_host_network: self.any_peer_matches_host_network == Match::Yes,
-            own_node: self.own_node == Match::Yes,
+            own_node: own_node == Match::Yes,
         };
         let questions: [Question; 6] = [
             (relevant.cluster_policy, self.cluster_policy, |world| world.cluster_policy = true),
@@ -97,7 +105,7 @@ impl Answers {
             (relevant.host, self.block_matches_node, |world| world.block_matches_node = true),
             (relevant.host, self.host_network_is_ordinary, |world| world.host_network_is_ordinary = true),
             (relevant.host, self.any_peer_matches_host_network, |world| world.any_peer_matches_host_network = true),
-            (relevant.host, self.own_node, |world| world.own_node = true),
+            (relevant.host, own_node, |world| world.own_node = true),
         ];
         let mut worlds = vec![nothing_matters];
         for (matters, answer, set) in questions {
@@ -140,46 +148,6 @@ impl Profile {
             Self::Kindnet => "kindnet",
             Self::KubeRouter => "kube-router",
             Self::None => "none",
-        }
-    }
-
-    pub(crate) fn answers(self) -> Answers {
-        use Match::{Maybe, No, Yes};
-        let standard = Answers {
-            network_policy: true,
-            bare_pods: true,
-            cluster_policy: Yes,
-            block_matches_pod: Maybe,
-            single_block_matches_pod: true,
-            block_matches_node: Maybe,
-            host_network_is_ordinary: Maybe,
-            any_peer_matches_host_network: Maybe,
-            own_node: Maybe,
-        };
-        // Plugins that see pods on the host's network as their node.
-        let host_apart = Answers {
-            block_matches_pod: Yes,
-            block_matches_node: Yes,
-            host_network_is_ordinary: No,
-            any_peer_matches_host_network: No,
-            own_node: Yes,
-            ..standard
-        };
-        match self {
-            Self::Standard => standard,
-            // CIDR rules match neither endpoints nor nodes that Cilium manages: cilium#9209, #19601,
-            // and `policy-cidr-match-mode` in its documentation. Cluster policies: depends on the version.
-            Self::Cilium => {
-                Answers { block_matches_pod: No, block_matches_node: No, cluster_policy: Maybe, ..host_apart }
-            }
-            Self::Calico | Self::Antrea | Self::Kindnet => host_apart,
-            // Host-network pods are matched by empty selectors (OpenShift's documentation of its
-            // network policy).
-            Self::OvnKubernetes => Answers { any_peer_matches_host_network: Yes, ..host_apart },
-            // Pods without an owner are left alone: the EKS user guide, "cni-network-policy".
-            Self::AwsVpcCni => Answers { cluster_policy: Maybe, bare_pods: false, ..host_apart },
-            Self::KubeRouter => Answers { cluster_policy: No, ..host_apart },
-            Self::None => Answers { network_policy: false, cluster_policy: No, ..host_apart },
         }
     }
 }

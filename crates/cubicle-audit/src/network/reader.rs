@@ -1,5 +1,6 @@
 //! Reads the parts that many kinds share, and notes what is wrong with them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cluster::Cluster;
@@ -195,6 +196,22 @@ impl<'cluster> Reader<'cluster> {
             "a name has at most 15 lower-case letters, digits and -, one letter at least; a number is not quoted";
         self.refuse(node, format!("{} is no name of a port", node.to_json()), remedy);
         None
+    }
+
+    /// The addresses of a list.
+    pub(super) fn addresses(&mut self, node: &Node, key: &str) -> Vec<IpAddr> {
+        let items = self.list(node, key);
+        items.iter().flat_map(|item| self.addresses_of(Some(item))).collect()
+    }
+
+    /// An address, if it is one; `None` is the API's word for "no address".
+    pub(super) fn addresses_of(&mut self, node: Option<&Node>) -> Option<IpAddr> {
+        let node = node.filter(|node| !matches!(node.text(), Some("None" | "")))?;
+        let address = node.text().and_then(|text| text.parse::<IpAddr>().ok());
+        if address.is_none() {
+            self.refuse(node, format!("{} is no address", node.to_json()), "write an IP address");
+        }
+        address.map(|address| address.to_canonical())
     }
 
     /// A block of addresses.

@@ -14,7 +14,7 @@ use super::scalar;
 const MOST_ALIASED_VALUES: usize = 100_000;
 
 /// How deep values may lie in one another; manifests stay below 30.
-const DEEPEST: usize = 128;
+pub(super) const DEEPEST: usize = 128;
 
 /// One document of a file.
 #[derive(Debug, Clone, Copy)]
@@ -191,6 +191,17 @@ impl Texts {
 /// The place and the reason, when it is not YAML, is nested too deeply or its anchors expand to
 /// too much.
 pub(super) fn parse(document: Document<'_>, texts: &mut Texts) -> Result<Option<Parsed>, Broken> {
+    match super::block::parse(document, texts) {
+        Some(node) => {
+            let values = node.count();
+            Ok(Some(Parsed { node, given_twice: Vec::new(), values }))
+        }
+        None => parse_all_of_yaml(document, texts),
+    }
+}
+
+/// The same without the quick way for plain documents.
+pub(super) fn parse_all_of_yaml(document: Document<'_>, texts: &mut Texts) -> Result<Option<Parsed>, Broken> {
     match Builder::new(document.lines_before, texts).run(document.text) {
         Ok(parsed) => Ok(parsed),
         Err(broken) => match from_strict_json(document) {
@@ -226,6 +237,16 @@ struct Open {
 enum Content {
     List(Vec<Node>),
     Map { entries: Vec<Entry>, key: Option<(Arc<str>, u32, u32)>, merged: Vec<Node> },
+}
+
+/// A key as JSON shows it: what it means, where it means more than its text.
+pub(super) fn key_name<'text>(value: Option<&Value>, text: &'text str) -> Cow<'text, str> {
+    match value {
+        Some(Value::Bool(true)) => Cow::Borrowed("true"),
+        Some(Value::Bool(false)) => Cow::Borrowed("false"),
+        Some(Value::Integer(number)) => Cow::Owned(number.to_string()),
+        _ => Cow::Borrowed(text),
+    }
 }
 
 struct Builder<'texts> {
@@ -337,15 +358,10 @@ impl<'texts> Builder<'texts> {
     }
 
     fn key(&mut self, text: &str, value: Value, plain: bool, line: u32, column: u32) -> Result<(), Broken> {
-        let name = match value {
-            Value::Bool(true) => "true".to_owned(),
-            Value::Bool(false) => "false".to_owned(),
-            Value::Integer(number) => number.to_string(),
-            Value::List(_) | Value::Map(_) => {
-                return Err(Broken { line, column, what: "a key must be a scalar".to_owned() });
-            }
-            _ => text.to_owned(),
-        };
+        if matches!(value, Value::List(_) | Value::Map(_)) {
+            return Err(Broken { line, column, what: "a key must be a scalar".to_owned() });
+        }
+        let name = key_name(Some(&value), text);
         let name = if plain && name == "<<" { "<<".into() } else { self.texts.share(&name) };
         if let Some(Open { content: Content::Map { key, .. }, .. }) = self.open.last_mut() {
             *key = Some((name, line, column));

@@ -1,5 +1,6 @@
 //! Objects of a cluster, from manifests or from a live answer, each with its file and line.
 
+mod block;
 mod collect;
 mod document;
 mod kinds;

@@ -90,6 +90,12 @@ impl Node {
         })
     }
 
+    /// How many values this is, with its keys and all that it holds.
+    pub(super) fn count(&self) -> usize {
+        let items = self.items().iter().map(Self::count).sum::<usize>();
+        1 + items + self.entries().iter().map(|entry| 1 + entry.node.count()).sum::<usize>()
+    }
+
     /// The items of a list; empty when this is none.
     #[must_use]
     pub fn items(&self) -> &[Node] {

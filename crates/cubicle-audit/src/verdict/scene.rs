@@ -40,6 +40,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) platform: Vec<&'a Template>,
     /// Policies that select nothing in their own namespace, with their selectors.
     pub(crate) strays: Vec<(ObjectId, &'a Object, Selector)>,
+    by_object: HashMap<ObjectId, &'a Template>,
     kinds: HashMap<(String, String), Vec<(ObjectId, &'a Object)>>,
     accounts: HashMap<(String, String), &'a Object>,
     namespaces: HashMap<String, (&'a Object, BTreeMap<String, String>)>,
@@ -83,6 +84,7 @@ impl<'a> Scene<'a> {
         Self {
             platform: recognised.templates.iter().filter(|one| !owned.contains(&one.object)).collect(),
             strays: strays(snapshot, &recognised.templates),
+            by_object: recognised.templates.iter().map(|one| (one.object, one)).collect(),
             kinds,
             wire,
             groups,
@@ -106,6 +108,11 @@ impl<'a> Scene<'a> {
     /// All objects of a kind of an API group.
     pub(crate) fn of_kind(&self, group: &str, kind: &str) -> impl Iterator<Item = (ObjectId, &'a Object)> {
         self.kinds.get(&(group.to_owned(), kind.to_owned())).into_iter().flatten().copied()
+    }
+
+    /// The pods that an object makes.
+    pub(crate) fn template(&self, object: ObjectId) -> Option<&'a Template> {
+        self.by_object.get(&object).copied()
     }
 
     pub(crate) fn account(&self, template: &Template) -> Option<&'a Object> {

@@ -174,7 +174,10 @@ pub(super) fn recognise(snapshot: &mut Snapshot, tenancy: &Tenancy) -> Recognise
         let of_namespace = namespaces.get(&template.namespace).unwrap_or(&nothing);
         let tenant = match (&tenancy.selector, preset) {
             (Some(selector), _) if selector.matches(of_namespace) => Some(template.namespace.clone()),
-            (Some(selector), _) => selector.matches(&template.labels).then(|| template.name.clone()),
+            // Pods of one name in two namespaces are two tenants.
+            (Some(selector), _) => {
+                selector.matches(&template.labels).then(|| format!("{}/{}", template.namespace, template.name))
+            }
             (None, Some(preset)) => preset.tenant(template, of_namespace),
             (None, None) => (!is_system(&template.namespace)).then(|| template.namespace.clone()),
         };

@@ -111,7 +111,7 @@ async fn a_name_is_one_account_however_it_is_spelt() {
         assert!(problem.what.contains("\"Alice\""), "{}", problem.what);
         assert_eq!(store.account("aLICE").await.expect("found"), alice);
         assert!(store.account("bob").await.is_err());
-        assert_eq!(store.accounts().await.expect("listed"), [alice.clone()]);
+        assert_eq!(store.accounts().await.expect("listed"), std::slice::from_ref(&alice));
         store.set_password(alice.id.clone(), "hash".to_owned()).await.expect("set");
         let (found, hash) = store.account_with_password(alice.name.clone()).await.expect("asked").expect("is there");
         assert_eq!((found.has_password, hash.as_deref()), (true, Some("hash")));

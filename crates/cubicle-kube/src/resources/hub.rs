@@ -5,6 +5,8 @@
 
 // KubeSchema copies each type into a private function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
+// Printed columns repeat words that clippy takes for attributes given twice.
+#![allow(clippy::duplicated_attributes)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{CustomResource, KubeSchema};

@@ -2,8 +2,10 @@
 
 mod corners;
 mod naive;
+mod naive_services;
 mod properties;
 mod random;
+mod services;
 
 use serde_json::{Value, json};
 

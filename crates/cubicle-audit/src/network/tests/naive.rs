@@ -20,23 +20,38 @@ pub(super) struct Connection {
 
 /// May and must, by trying everything.
 pub(super) fn verdict(cluster: &Cluster, profile: Profile, connection: Connection) -> (bool, bool) {
+    asked(cluster, profile, connection, [true, true])
+}
+
+/// The same where only some of the directions, by [`Direction`], have a say.
+pub(super) fn asked(cluster: &Cluster, profile: Profile, connection: Connection, sides: [bool; 2]) -> (bool, bool) {
     let Connection { from, to, .. } = connection;
     let finished = [from, to].iter().any(|end| pod(cluster, *end).is_some_and(|pod| pod.finished));
     if from == to {
         return (true, !finished);
     }
     let answers = profile.answers();
-    let everything = Relevant { host: true, block: true, cluster_policy: true };
+    let from_host = match pod(cluster, from) {
+        Some(pod) => pod.host_network,
+        None => true,
+    };
+    let everything = Relevant { host: true, from_host, block: true, cluster_policy: true };
     let (mut may, mut must) = (false, true);
     for world in answers.worlds(everything) {
-        let (world_may, world_must) = in_world(cluster, &answers, &world, connection);
+        let (world_may, world_must) = in_world(cluster, &answers, &world, connection, sides);
         may |= world_may;
         must &= world_must;
     }
     (may, must && !finished)
 }
 
-fn in_world(cluster: &Cluster, answers: &Answers, world: &World, connection: Connection) -> (bool, bool) {
+fn in_world(
+    cluster: &Cluster,
+    answers: &Answers,
+    world: &World,
+    connection: Connection,
+    sides: [bool; 2],
+) -> (bool, bool) {
     let Connection { from, to, .. } = connection;
     let own_node = if world.own_node { own_node(cluster, from, to) } else { Match::No };
     if own_node == Match::Yes {
@@ -45,8 +60,11 @@ fn in_world(cluster: &Cluster, answers: &Answers, world: &World, connection: Con
     let (mut may, mut must) = (own_node == Match::Maybe, false);
     for v6 in [false, true] {
         let has = |end: End, surely: bool| families(cluster, end, surely).contains(&v6);
-        let egress = outcomes(cluster, answers, world, connection, Direction::Egress, v6);
-        let ingress = outcomes(cluster, answers, world, connection, Direction::Ingress, v6);
+        let outcomes = |direction: Direction| match sides[direction as usize] {
+            true => outcomes(cluster, answers, world, connection, direction, v6),
+            false => BTreeSet::from([true]),
+        };
+        let (egress, ingress) = (outcomes(Direction::Egress), outcomes(Direction::Ingress));
         if has(from, false) && has(to, false) {
             may |= egress.contains(&true) && ingress.contains(&true);
         }

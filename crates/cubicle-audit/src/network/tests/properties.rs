@@ -7,10 +7,10 @@ use proptest::test_runner::Config;
 use serde_json::{Value, json};
 
 use super::naive::{self, Connection};
-use super::random;
+use super::{naive_services, random};
 use crate::network::cluster::Cluster;
 use crate::network::port::Protocol;
-use crate::network::{End, Engine, Profile};
+use crate::network::{Door, End, Engine, Profile};
 use crate::snapshot::{File, Snapshot};
 
 fn config() -> Config {
@@ -80,6 +80,36 @@ proptest! {
             let verdict = engine.explain(from, to, protocol, port);
             prop_assert!((verdict.may, verdict.must) == (may, must));
             prop_assert!(verdict.may || verdict.rule.is_some() || verdict.reason.contains("IPv6"), "a denial without a rule: {}", verdict.reason);
+        }
+    }
+
+    #[test]
+    fn services_agree_with_the_definition(objects in random::objects(), profile in random::profile()) {
+        let cluster = read(&objects);
+        let mut engine = Engine::new(cluster.clone(), profile);
+        for from in 0..cluster.pods.len() as u32 {
+            for (number, service) in (0..).zip(&cluster.services) {
+                for port in &service.ports {
+                    let node = Door::Node("192.168.0.1".parse().ok());
+                    let outer = service.external.first().map(|address| Door::Outside(*address));
+                    let doors = [Some(Door::Inside), port.node_port.is_some().then_some(node), outer];
+                    for door in doors.into_iter().flatten() {
+                        let served = engine.served(End::Pod(from), number, port, door);
+                        let name = format!("{} => {} {door:?} in {}", show(&cluster, End::Pod(from)), port.port, json!(objects));
+                        prop_assert!(served.may || !served.must, "{}", name);
+                        if door == Door::Inside || service.keeps_source {
+                            let expected = naive_services::verdict(&cluster, profile, from, service, port, door);
+                            prop_assert_eq!((served.may, served.must), expected, "{}", name);
+                        } else {
+                            // Seen as a node, more may come in and less must.
+                            let mut keeping = cluster.clone();
+                            keeping.services[number as usize].keeps_source = true;
+                            let kept = Engine::new(keeping, profile).served(End::Pod(from), number, port, door);
+                            prop_assert!((served.may || !kept.may) && (kept.must || !served.must), "{}", name);
+                        }
+                    }
+                }
+            }
         }
     }
 

@@ -194,6 +194,47 @@ fn pod() -> impl Strategy<Value = Value> {
     )
 }
 
+/// A service of any kind, and a slice of addresses for some.
+fn service() -> impl Strategy<Value = Vec<Value>> {
+    let ports = select(vec![
+        json!([{"name": "a", "port": 80}]),
+        json!([{"name": "a", "port": 8080, "targetPort": 80}]),
+        json!([{"name": "a", "port": 8080, "targetPort": "web"}, {"name": "b", "port": 53, "protocol": "UDP"}]),
+    ]);
+    let kind = select(vec![
+        json!({"clusterIP": "10.0.0.77"}),
+        json!({"clusterIP": "None"}),
+        json!({"type": "NodePort", "clusterIP": "10.0.0.77", "externalTrafficPolicy": "Local"}),
+        json!({"type": "NodePort", "clusterIP": "10.0.0.77"}),
+        json!({"type": "LoadBalancer", "clusterIP": "10.0.0.77", "externalIPs": ["8.8.8.8"], "externalTrafficPolicy": "Local"}),
+        json!({"clusterIP": "10.0.0.77", "internalTrafficPolicy": "Local"}),
+    ]);
+    let addresses = proptest::option::weighted(
+        0.4,
+        proptest::collection::vec(select(&["10.0.0.1", "10.0.0.2", "10.0.0.77", "8.8.8.8"][..]), 1..3),
+    );
+    (select(&["m", "n", "o"][..]), proptest::option::weighted(0.8, labels()), ports, kind, addresses).prop_map(
+        |(namespace, selector, ports, kind, addresses)| {
+            let mut spec = kind;
+            spec["ports"] = ports;
+            if let Some(selector) = selector {
+                spec["selector"] = selector;
+            }
+            let mut objects = vec![json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": namespace, "name": "served"}, "spec": spec,
+            })];
+            if let Some(addresses) = addresses {
+                objects.push(json!({
+                    "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                    "metadata": {"namespace": namespace, "name": "slice", "labels": {"kubernetes.io/service-name": "served"}},
+                    "endpoints": [{"addresses": addresses}], "ports": [{"name": "a", "port": 81}],
+                }));
+            }
+            objects
+        },
+    )
+}
+
 /// The objects of a cluster, all with names.
 pub(super) fn objects() -> impl Strategy<Value = Vec<Value>> {
     let namespace = |name: &'static str| {
@@ -216,10 +257,12 @@ pub(super) fn objects() -> impl Strategy<Value = Vec<Value>> {
         proptest::collection::vec(pod(), 2..6),
         proptest::collection::vec(network_policy(), 0..4),
         proptest::collection::vec(cluster_policy(), 0..4),
+        service(),
     )
-        .prop_map(|(namespaces, nodes, pods, policies, cluster_policies)| {
+        .prop_map(|(namespaces, nodes, pods, policies, cluster_policies, service)| {
             let mut objects = vec![namespaces.0, namespaces.1];
             objects.extend(nodes);
+            objects.extend(service);
             for (at, mut object) in pods.into_iter().chain(policies).chain(cluster_policies).enumerate() {
                 object["metadata"]["name"] = json!(format!("o{at}"));
                 objects.push(object);

@@ -2,6 +2,7 @@
 
 mod admission;
 mod container;
+mod exposure;
 mod image;
 mod network;
 mod node;
@@ -63,8 +64,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
     always("NS-06", rights::edit_walls),
     always("NS-07", tenancy::pod_security),
     always("NS-08", tenancy::default_deny),
-    always("NS-09", tenancy::borrowed),
-    always("NS-10", tenancy::publish),
+    always("NS-09", exposure::borrowed),
+    always("NS-10", exposure::publish),
     always("NS-11", rights::default_account),
     always("NS-12", rights::spoof_labels),
     always("ND-04", node::host_files),
@@ -98,12 +99,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
     when("NN-07", |choices| choices.kernel >= Kernel::UserNamespace, container::shared_ids),
     always("NN-08", tenancy::shared_memory),
     always("NW-01", network::other_workspace),
+    always("NW-02", network::other_workspace_near),
     always("NW-03", network::inbound),
     always("NW-04", network::other_workspace_udp),
     always("NW-05", network::other_workspace_sctp),
     always("CP-02", network::api_server),
     always("NW-08", network::services),
+    always("NW-07", network::ipv6),
+    always("NW-09", network::node_ports),
     always("NW-10", network::host_pods),
+    always("NW-11", network::balancers),
     always("NW-12", network::metadata_ipv4),
     always("NW-13", network::metadata_ipv6),
     always("NW-14", network::credential_doors),

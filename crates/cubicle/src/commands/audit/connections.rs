@@ -25,6 +25,7 @@ impl Arguments {
         let answer = json!({
             "profile": loaded.engine.profile().name(),
             "groups": map.groups,
+            "services": map.services,
             "connections": map.connections,
             "complete": loaded.is_complete(),
         });

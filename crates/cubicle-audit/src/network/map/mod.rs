@@ -1,11 +1,14 @@
 //! All connections of a cluster at once, between groups of pods.
 
+mod services;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+pub use self::services::MapService;
 use super::Match;
 use super::cluster::Pod;
 use super::engine::{Engine, Reach};
@@ -15,6 +18,9 @@ const MOST_GROUPS: usize = 3_000;
 
 /// Pairs with a host's network that are looked at one by one.
 const MOST_HOST_PAIRS: usize = 4_000_000;
+
+/// Services times groups that are looked at.
+const MOST_SERVED: usize = 1_000_000;
 
 /// Names shown of each group in text.
 const SHOWN: usize = 5;
@@ -45,9 +51,9 @@ pub enum Namespaces {
 /// Connections from one group, or from outside, to another, or to outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Connection {
-    /// `group N`, or a range of addresses `first-last`.
+    /// `group N`, a range of addresses `first-last`, or an Ingress or route by its kind and name.
     pub from: String,
-    /// The same.
+    /// `group N`, a range of addresses, or `service NAMESPACE/NAME` with the service's own ports.
     pub to: String,
     /// Which pods of the groups.
     pub namespaces: Namespaces,
@@ -62,15 +68,20 @@ pub struct Connection {
 pub struct Map {
     /// The groups.
     pub groups: Vec<Group>,
+    /// The services.
+    pub services: Vec<MapService>,
     /// The connections.
     pub connections: Vec<Connection>,
 }
 
 /// Too much to draw.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there are {groups} groups of pods that policies tell apart; at most {MOST_GROUPS} are drawn")]
+#[error(
+    "there are {groups} groups of pods that policies tell apart and {services} services; at most {MOST_GROUPS} groups, and {MOST_SERVED} pairs of a group and a service, are drawn"
+)]
 pub struct TooManyGroups {
     groups: usize,
+    services: usize,
 }
 
 impl Engine {
@@ -86,8 +97,9 @@ impl Engine {
                 members.entry(class).or_default().push(number);
             }
         }
-        if members.len() > MOST_GROUPS {
-            return Err(TooManyGroups { groups: members.len() });
+        let services = self.cluster().services.len();
+        if members.len() > MOST_GROUPS || members.len() * services > MOST_SERVED {
+            return Err(TooManyGroups { groups: members.len(), services });
         }
         let mut classes: Vec<(Group, u32, Vec<u32>)> = members
             .into_iter()
@@ -133,7 +145,10 @@ impl Engine {
             }
             self.outside_connections(&classes, v6, &mut connections);
         }
-        Ok(Map { groups: classes.into_iter().map(|(group, ..)| group).collect(), connections })
+        self.service_connections(&classes, &mut connections);
+        self.front_connections(&classes, &mut connections);
+        let services = self.map_services().into_iter().map(|(_, service)| service).collect();
+        Ok(Map { groups: classes.into_iter().map(|(group, ..)| group).collect(), services, connections })
     }
 
     /// The workload of a pod, or the pod where it has none, as `namespace/name`.
@@ -230,6 +245,14 @@ impl fmt::Display for Map {
             let more = group.workloads.len().saturating_sub(SHOWN);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             writeln!(formatter, "group {}: {} pods: {shown}{more}", group.id, group.pods)?;
+        }
+        for service in &self.services {
+            let shown = service.backends.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+            let more = service.backends.len().saturating_sub(SHOWN);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let behind = if shown.is_empty() { "nothing".to_owned() } else { shown };
+            let (name, kind) = (&service.name, &service.kind);
+            writeln!(formatter, "service {name} ({kind}): {}: leads to {behind}{more}", service.ports.join("; "))?;
         }
         writeln!(formatter)?;
         for connection in &self.connections {
