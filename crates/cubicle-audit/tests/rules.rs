@@ -86,7 +86,7 @@ fn etcd_is_behind_a_policy() {
     let report = judge(&[CLEAN, OPEN, service], &options());
     assert!(found(&report, "CP-14").iter().all(|one| !one.contains("10.96.0.1")), "{:?}", found(&report, "CP-14"));
     // Nodes tell where it is.
-    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n, labels: {node-role.kubernetes.io/control-plane: ''}}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.9}]}\n";
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: machine, labels: {node-role.kubernetes.io/control-plane: ''}}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.9}]}\n";
     let nothing_known = Options::default();
     assert!(found(&judge(&[CLEAN, OPEN, node], &nothing_known), "CP-14").iter().any(|one| one.contains("192.0.2.9")));
     // Where nothing goes out, it does not matter; where something does, nobody can tell.
