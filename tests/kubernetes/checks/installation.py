@@ -63,7 +63,6 @@ class Site:
             "images": {"cubicle": self.images.cubicle, "probe": self.images.probe, "pullPolicy": "Never"},
             "gatePublicKey": self.public_key,
             "controller": {"replicas": 1},
-            "hub": {"enabled": False},
             "settings": {
                 "imagePullPolicy": "Never",
                 "pidsLimit": 1024,
