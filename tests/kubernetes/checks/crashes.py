@@ -59,6 +59,9 @@ def cases(suite: Suite, bench: Bench, count: int) -> None:
         for name in made:
             status = site.ended(name, seconds=240)
             truth(site, name, status)
+        # Once more when all have ended: none may have gone back to an earlier state meanwhile.
+        for name in made:
+            truth(site, name, site.status(name))
         print(f"       killed: {', '.join(names)}; {', '.join(site.status(one)['state'] for one in made)}")
         check(site.status(control)["state"] == "running", "a workspace that ran before does not run")
 
