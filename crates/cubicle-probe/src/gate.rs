@@ -2,7 +2,7 @@
 //! of whatever it starts.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
@@ -10,13 +10,11 @@ use cubicle_core::attempt::{Action, GateMessage, Observations, ProbePlan, Role};
 
 use crate::answer::Context;
 use crate::window::Window;
-use crate::{init, not_dumpable, run};
+use crate::{init, not_dumpable, read_line, run};
 
 /// Where plan and go come from, and where the answer goes.
 const PLAN: i32 = 3;
 const ANSWER: i32 = 4;
-/// The longest line that is read, in bytes.
-const LINE: u64 = 4 << 20;
 
 pub(crate) fn run(mut window: Window) -> io::Result<ExitCode> {
     not_dumpable()?;
@@ -65,17 +63,4 @@ fn descriptors() -> io::Result<(File, File)> {
         Ok(File::from(owned))
     };
     Ok((take(PLAN)?, take(ANSWER)?))
-}
-
-/// One line of JSON; none when the supervisor has closed its end.
-fn read_line<T: serde::de::DeserializeOwned>(lines: &mut BufReader<File>) -> io::Result<Option<T>> {
-    let mut line = String::new();
-    lines.by_ref().take(LINE).read_line(&mut line)?;
-    if line.is_empty() {
-        return Ok(None);
-    }
-    if !line.ends_with('\n') {
-        return Err(io::Error::other("a line from the supervisor is cut off or too long"));
-    }
-    serde_json::from_str(&line).map(Some).map_err(io::Error::other)
 }

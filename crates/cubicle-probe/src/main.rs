@@ -7,8 +7,8 @@
 //!   leaves on descriptor 4.
 //! - `later`: beside running user code. Plan on stdin, answer on stdout; descriptor 5 is a proc
 //!   file system of its own pid namespace.
-//! - `control`: root on the machine, in a scratch network namespace. Plan on stdin, answer on
-//!   stdout.
+//! - `control`: root on the machine, in a scratch network namespace that owns what the first plan
+//!   dials. Plans on stdin, a line each, and after each the answer on stdout, until stdin ends.
 //!
 //! And three in pods, where the controller dials in and nothing ever calls out:
 //! - `door`: the gate of a pod;
@@ -39,14 +39,14 @@ mod run;
 mod socket;
 mod window;
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 
 use cubicle_core::attempt::{Observations, ProbePlan, Role};
 use cubicle_core::catalogue::START_UP_WINDOW;
 
-/// The longest plan that is read, in bytes.
-const PLAN: u64 = 4 << 20;
+/// The longest line that is read, in bytes.
+const LINE: u64 = 4 << 20;
 
 fn main() -> ExitCode {
     let role = std::env::args().nth(1);
@@ -80,19 +80,36 @@ fn later() -> io::Result<ExitCode> {
     write_observations(&plan, Role::Tenant, run::run(&context, &plan, None))
 }
 
+/// One scratch network for the whole proof: making and ending one costs the machine more than all that
+/// is done in it.
 fn control() -> io::Result<ExitCode> {
-    let plan = read_plan()?;
-    let context = answer::Context::new(Role::Control, &plan);
-    let scratch = control::network::Scratch::build(&plan)?;
-    let observations = run::run(&context, &plan, None);
-    drop(scratch);
-    write_observations(&plan, Role::Control, observations)
+    let mut lines = BufReader::new(io::stdin());
+    let Some(first) = read_line::<ProbePlan>(&mut lines)? else { return Ok(ExitCode::SUCCESS) };
+    let _scratch = control::network::Scratch::build(&first)?;
+    let mut next = Some(first);
+    while let Some(plan) = next {
+        let context = answer::Context::new(Role::Control, &plan);
+        write_observations(&plan, Role::Control, run::run(&context, &plan, None))?;
+        next = read_line(&mut lines)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read_plan() -> io::Result<ProbePlan> {
-    let mut text = String::new();
-    io::stdin().take(PLAN).read_to_string(&mut text)?;
-    serde_json::from_str(&text).map_err(io::Error::other)
+    read_line(&mut BufReader::new(io::stdin()))?.ok_or_else(|| io::Error::other("no plan"))
+}
+
+/// One line of JSON; none when the supervisor has closed its end.
+fn read_line<T: serde::de::DeserializeOwned>(lines: &mut impl BufRead) -> io::Result<Option<T>> {
+    let mut line = String::new();
+    lines.by_ref().take(LINE).read_line(&mut line)?;
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if !line.ends_with('\n') {
+        return Err(io::Error::other("a line from the supervisor is cut off or too long"));
+    }
+    serde_json::from_str(&line).map(Some).map_err(io::Error::other)
 }
 
 fn write_observations(

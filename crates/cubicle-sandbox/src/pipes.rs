@@ -26,7 +26,7 @@ pub(crate) fn readable(descriptor: impl AsFd, deadline: Instant) -> io::Result<b
 }
 
 /// Reads up to a newline (kept out of the answer), at most `limit` bytes, until the deadline.
-pub(crate) fn read_line(from: &mut std::fs::File, limit: usize, deadline: Instant) -> io::Result<String> {
+pub(crate) fn read_line(from: &mut (impl Read + AsFd), limit: usize, deadline: Instant) -> io::Result<String> {
     let mut line = Vec::new();
     let mut chunk = [0_u8; 65536];
     loop {

@@ -4,6 +4,7 @@
 //! a clone of a threaded process can hang on a lock that nobody holds any more. Afterwards its
 //! main thread takes requests, and every request has a thread of its own.
 
+mod control;
 mod egress;
 mod end;
 mod log;
@@ -51,7 +52,7 @@ struct Sandbox {
     image: Option<(u64, u64)>,
     egress: Option<TcpListener>,
     gate: Mutex<proof::Gate>,
-    prepared: Mutex<Option<proof::Prepared>>,
+    prepared: Mutex<Option<control::Control>>,
     state: Mutex<State>,
     changed: Condvar,
     /// Written to when the helper shall end.
@@ -174,7 +175,7 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
     cgroup.kill_all(std::time::Duration::from_secs(5));
     runtime::delete(&spec, &dir);
     let outer_mounts = File::open("/proc/self/ns/mnt").map_err(wrong("the mount namespace"))?;
-    let prepared = proof::Prepared::start(&spec).map_err(wrong("the proof's control"))?;
+    let prepared = control::Control::prepare(&spec).map_err(wrong("the proof's control"))?;
     home::private_mounts().map_err(wrong("the helper's own mounts"))?;
     let (plan_read, plan_write) = pipes::pipe().map_err(wrong("a pipe"))?;
     let (answer_read, answer_write) = pipes::pipe().map_err(wrong("a pipe"))?;

@@ -13,17 +13,15 @@ use cubicle_core::attempt::{
 };
 use cubicle_core::problem::Problem;
 
-use super::{Sandbox, egress, final_limits};
+use super::control::Controlled;
+use super::{Sandbox, final_limits};
 use crate::cgroup::Settings;
 use crate::pipes;
-use crate::protocol::{SandboxSpec, Stage};
+use crate::protocol::Stage;
 
 /// How long the tenant's or the control's side of a proof may take. The plan's own deadlines are
 /// shorter; this one also covers a machine that is busy with many proofs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How old the control may be that ran while the sandbox was being built.
-const FRESH: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often the gate tries to run into its processor limit, each time four times as long and into a
 /// limit of a quarter.
@@ -36,7 +34,7 @@ const LEAST_CPU_LIMIT: u64 = 10;
 const LEAST_QUOTA_US: u64 = 1000;
 
 /// Answers above this size are not read.
-const ANSWER: usize = 4 << 20;
+pub(super) const ANSWER: usize = 4 << 20;
 
 /// The pipes to the workspace's first process.
 pub(super) struct Gate {
@@ -70,17 +68,17 @@ fn engine(what: &str, error: &dyn std::fmt::Display) -> Problem {
 }
 
 /// Whether a part of a plan asks for anything.
-fn asked(part: &ProbePlan) -> bool {
+pub(super) fn asked(part: &ProbePlan) -> bool {
     !part.attempts.is_empty()
 }
 
 /// An answer that is not to be believed.
-fn disturbed(plan: &ProbePlan, role: Role, reason: String) -> Observations {
+pub(super) fn disturbed(plan: &ProbePlan, role: Role, reason: String) -> Observations {
     Observations { nonce: plan.nonce.clone(), role, observations: Vec::new(), disturbed: Some(reason) }
 }
 
 /// Checks that an answer belongs to its plan.
-fn fitting(plan: &ProbePlan, role: Role, answer: io::Result<Observations>) -> Observations {
+pub(super) fn fitting(plan: &ProbePlan, role: Role, answer: io::Result<Observations>) -> Observations {
     match answer {
         Ok(answer) if answer.nonce != plan.nonce => disturbed(plan, role, "it answered another plan".to_owned()),
         Ok(answer) if answer.role != role => disturbed(plan, role, "it answered in another role".to_owned()),
@@ -108,36 +106,36 @@ impl Sandbox {
             ..small
         };
         let group = |error: io::Error| engine("the control group", &error);
-        let control_before = self.prepared(&plan).unwrap_or_else(|| self.control(&plan));
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (control_before, control) = Controlled::before(self, prepared, &plan);
         let plan = ProbePlan { dial_deadline_ms: dial_deadline_ms(&control_before), ..plan };
         let [quick, spinning, waiting] = plan.gate_parts();
         self.cgroup.set(small_and_slow).map_err(group)?;
         let cgroup_before = self.cgroup.read().map_err(group)?;
         self.cgroup.set(small).map_err(group)?;
-        let mut tenant = gate.ask(&quick);
+        let tenant = gate.ask(&quick);
         // While the gate runs into its processor limit and waits for the end of its start-up window,
         // the control repeats what the tenant has done.
-        let (rest, repeated) = std::thread::scope(|scope| {
-            let mut repeated = vec![scope.spawn(|| self.control(&quick))];
+        let (rest, control_after) = std::thread::scope(|scope| {
+            let (done, parts) = std::sync::mpsc::channel();
+            let repeated = scope.spawn(move || control.follow(&parts));
+            // A control that has ended has said so in what it answered.
+            let _ = done.send(&quick);
             let rest = (|| {
                 let spun = self.spin(&mut gate, &spinning, small, small_and_slow)?;
-                repeated.push(scope.spawn(|| self.control(&spinning)));
+                let _ = done.send(&spinning);
                 let waited = asked(&waiting).then(|| gate.ask(&waiting));
+                let _ = done.send(&waiting);
                 io::Result::Ok((spun, waited))
             })();
-            let repeated = repeated.into_iter().map(|control| {
-                control.join().unwrap_or_else(|_| disturbed(&plan, Role::Control, "it could not be run".to_owned()))
-            });
-            (rest, repeated.reduce(together))
+            drop(done);
+            let repeated = repeated
+                .join()
+                .unwrap_or_else(|_| disturbed(&plan, Role::Control, "it could not be run again".to_owned()));
+            (rest, repeated)
         });
         let ((spun, cgroup_after), waited) = rest.map_err(group)?;
-        tenant = [spun, waited].into_iter().flatten().fold(tenant, together);
-        let last = asked(&waiting).then(|| self.control(&waiting));
-        let control_after = repeated
-            .into_iter()
-            .chain(last)
-            .reduce(together)
-            .unwrap_or_else(|| disturbed(&plan, Role::Control, "it was not run".to_owned()));
+        let tenant = [spun, waited].into_iter().flatten().fold(tenant, together);
         self.cgroup.set(limits).map_err(group)?;
         let cgroup_final = self.cgroup.read().map_err(group)?;
         let mut state = self.state();
@@ -238,13 +236,13 @@ impl Sandbox {
             return Err(Problem::conflict(format!("{} is not running", self.spec.id), "start it first"));
         }
         let group = |error: io::Error| engine("the control group", &error);
-        let control_before = self.control(&plan);
+        let (control_before, mut control) = Controlled::before(self, None, &plan);
         let plan = ProbePlan { dial_deadline_ms: dial_deadline_ms(&control_before), ..plan };
         let text = serde_json::to_string(&plan).map_err(|error| engine("the plan", &error))?;
         let cgroup_before = self.cgroup.read().map_err(group)?;
         let tenant = fitting(&plan, Role::Tenant, self.later(&text));
         let cgroup_after = self.cgroup.read().map_err(group)?;
-        let control_after = self.control(&plan);
+        let control_after = control.again(&plan);
         let cgroup_final = self.cgroup.read().map_err(group)?;
         let cgroup_reference = self.cgroup.read_root();
         Ok(Proof {
@@ -257,25 +255,6 @@ impl Sandbox {
             cgroup_final,
             cgroup_reference,
         })
-    }
-
-    /// The same probe as root without walls.
-    fn control(&self, plan: &ProbePlan) -> Observations {
-        let run = || {
-            let mut command = control_command(&self.spec);
-            egress::inherit(&mut command, self, &[]);
-            converse(command, &serde_json::to_string(plan)?)
-        };
-        fitting(plan, Role::Control, run())
-    }
-
-    /// What the control saw while the sandbox was being built, when it was asked the same then.
-    fn prepared(&self, plan: &ProbePlan) -> Option<Observations> {
-        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        if prepared.plan != *plan || prepared.began.elapsed() > FRESH {
-            return None;
-        }
-        Some(prepared.observations())
     }
 
     /// The probe as the tenant, from a sibling pid namespace.
@@ -292,55 +271,8 @@ impl Sandbox {
     }
 }
 
-/// A control that runs while the sandbox is being built. Ends with this.
-pub(super) struct Prepared {
-    plan: ProbePlan,
-    began: Instant,
-    child: Child,
-}
-
-impl Prepared {
-    /// Starts it. The caller is still where the control has to run: outside, and with one thread.
-    pub(super) fn start(spec: &SandboxSpec) -> io::Result<Option<Self>> {
-        let Some(plan) = spec.prepare.clone() else { return Ok(None) };
-        let mut command = control_command(spec);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        egress::die_with_parent(&mut command);
-        let mut prepared = Self { began: Instant::now(), child: command.spawn()?, plan };
-        let mut text = serde_json::to_string(&prepared.plan)?;
-        text.push('\n');
-        if let Some(mut stdin) = prepared.child.stdin.take() {
-            stdin.write_all(text.as_bytes())?;
-        }
-        Ok(Some(prepared))
-    }
-
-    fn observations(mut self) -> Observations {
-        let mut read = || {
-            let stdout = self.child.stdout.as_mut().ok_or_else(|| io::Error::other("no stdout"))?;
-            let answer = pipes::read_all(stdout, ANSWER, Instant::now() + PATIENCE)?;
-            serde_json::from_slice(&answer).map_err(io::Error::other)
-        };
-        let answer = read();
-        fitting(&self.plan, Role::Control, answer)
-    }
-}
-
-impl Drop for Prepared {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn control_command(spec: &SandboxSpec) -> Command {
-    let mut command = Command::new(&spec.probe);
-    command.arg("control").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command
-}
-
 /// Two parts of one run.
-fn together(mut first: Observations, second: Observations) -> Observations {
+pub(super) fn together(mut first: Observations, second: Observations) -> Observations {
     first.observations.extend(second.observations);
     first.disturbed = first.disturbed.or(second.disturbed);
     first

@@ -1,0 +1,126 @@
+//! The control of a proof: the same probe as root without walls, one process from the first part of a
+//! proof to its last.
+
+use std::io;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cubicle_core::attempt::{Observations, ProbePlan, Role};
+
+use super::proof::{ANSWER, PATIENCE, asked, disturbed, fitting, together};
+use super::{Sandbox, egress};
+use crate::pipes;
+use crate::protocol::SandboxSpec;
+
+/// How old a control's first answer may be when the tenant's attempts begin.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// A running control, in a scratch network that owns everything its plan dials.
+pub(super) struct Control {
+    plan: ProbePlan,
+    began: Instant,
+    child: Child,
+    plans: Option<ChildStdin>,
+    answers: ChildStdout,
+}
+
+impl Control {
+    /// Starts it while the sandbox is being built, when the engine wants that. The caller is still where the
+    /// control has to run: outside, and with one thread.
+    pub(super) fn prepare(spec: &SandboxSpec) -> io::Result<Option<Self>> {
+        let Some(plan) = spec.prepare.clone() else { return Ok(None) };
+        let mut command = command(spec);
+        egress::die_with_parent(&mut command);
+        Self::start(command, plan).map(Some)
+    }
+
+    /// Starts it beside a sandbox that stands.
+    fn beside(sandbox: &Sandbox, plan: &ProbePlan) -> io::Result<Self> {
+        let mut command = command(&sandbox.spec);
+        egress::inherit(&mut command, sandbox, &[]);
+        Self::start(command, plan.clone())
+    }
+
+    /// Starts the process, and has it try the whole plan.
+    fn start(mut command: Command, plan: ProbePlan) -> io::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let began = Instant::now();
+        let mut child = command.spawn()?;
+        let answers = child.stdout.take().ok_or_else(|| io::Error::other("no stdout"));
+        let plans = child.stdin.take();
+        let mut control = Self { answers: answers?, plan, began, child, plans };
+        let text = serde_json::to_string(&control.plan)?;
+        control.say(&text)?;
+        Ok(control)
+    }
+
+    fn say(&mut self, plan: &str) -> io::Result<()> {
+        let plans = self.plans.as_mut().ok_or_else(|| io::Error::other("no stdin"))?;
+        pipes::write_line(plans, plan)
+    }
+
+    fn hear(&mut self) -> io::Result<Observations> {
+        let line = pipes::read_line(&mut self.answers, ANSWER, Instant::now() + PATIENCE)
+            .map_err(|error| io::Error::other(format!("{error}; why is in helper.log")))?;
+        serde_json::from_str(&line).map_err(io::Error::other)
+    }
+
+    fn ask(&mut self, part: &ProbePlan) -> io::Result<Observations> {
+        let text = serde_json::to_string(part)?;
+        self.say(&text)?;
+        self.hear()
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Nothing of it is wanted any more, and it has no state to save.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(spec: &SandboxSpec) -> Command {
+    let mut command = Command::new(&spec.probe);
+    command.arg("control").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+/// The control of one proof, that may also have failed to run.
+pub(super) struct Controlled {
+    plan: ProbePlan,
+    control: io::Result<Control>,
+}
+
+impl Controlled {
+    /// What the control saw before the tenant's attempts, and the control itself for what it repeats. It is
+    /// the prepared one if that was asked the very same, and not long ago.
+    pub(super) fn before(sandbox: &Sandbox, prepared: Option<Control>, plan: &ProbePlan) -> (Observations, Self) {
+        let fresh = prepared.filter(|control| control.plan == *plan && control.began.elapsed() <= FRESH);
+        let mut control = fresh.map_or_else(|| Control::beside(sandbox, plan), Ok);
+        let answer = match &mut control {
+            Ok(control) => control.hear(),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        (fitting(plan, Role::Control, answer), Self { plan: plan.clone(), control })
+    }
+
+    /// The same things again.
+    pub(super) fn again(&mut self, part: &ProbePlan) -> Observations {
+        let answer = match &mut self.control {
+            Ok(control) => control.ask(part),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        fitting(part, Role::Control, answer)
+    }
+
+    /// The same things again, part by part as they come, until no more can come.
+    pub(super) fn follow(mut self, parts: &std::sync::mpsc::Receiver<&ProbePlan>) -> Observations {
+        parts
+            .iter()
+            .filter(|part| asked(part))
+            .map(|part| self.again(part))
+            .reduce(together)
+            .unwrap_or_else(|| disturbed(&self.plan, Role::Control, "it was not run again".to_owned()))
+    }
+}
