@@ -1,6 +1,7 @@
 //! What can be asked of one workspace: use, log, a connection, a command inside.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use cubicle_core::engine::Activity;
 use cubicle_core::name::WorkspaceId;
@@ -97,7 +98,19 @@ impl Supervisor {
 
 /// Connects to the notebook's port through the sandbox's network namespace.
 pub(crate) async fn dial(row: &Row) -> std::io::Result<OwnedFd> {
+    dialled(row, namespaces::dial).await
+}
+
+/// The same, after waiting for a listener for a while.
+pub(crate) async fn dial_when_it_listens(row: &Row, patience: Duration) -> std::io::Result<OwnedFd> {
+    dialled(row, move |pid, start, port| namespaces::dial_when_it_listens(pid, start, port, patience)).await
+}
+
+async fn dialled(
+    row: &Row,
+    dial: impl FnOnce(u32, u64, u16) -> std::io::Result<OwnedFd> + Send + 'static,
+) -> std::io::Result<OwnedFd> {
     let pid = row.workspace.pid.ok_or_else(|| std::io::Error::other("it has no process"))?;
     let (start, port) = (row.private.pid_start, row.private.template.spec.port);
-    tokio::task::spawn_blocking(move || namespaces::dial(pid, start, port)).await.map_err(std::io::Error::other)?
+    tokio::task::spawn_blocking(move || dial(pid, start, port)).await.map_err(std::io::Error::other)?
 }

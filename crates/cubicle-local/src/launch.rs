@@ -23,7 +23,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
-use crate::inside::dial;
+use crate::inside::dial_when_it_listens;
 use crate::layout::Layout;
 use crate::settle::{environment, id_base, limits, secret};
 use crate::store::Row;
@@ -32,6 +32,8 @@ use crate::{images, site, volumes};
 
 /// How long building a sandbox may take, in seconds.
 const BUILD_SECONDS: u64 = 60;
+/// How long to wait for a listener before looking whether the notebook has ended.
+const LISTEN_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a notebook server may take until it answers, in seconds.
 const OPEN_SECONDS: u64 = 120;
 
@@ -338,7 +340,7 @@ impl Launch {
 
 /// Whether the notebook's port answers HTTP.
 async fn answers(row: &Row) -> std::io::Result<bool> {
-    let socket = std::net::TcpStream::from(dial(row).await?);
+    let socket = std::net::TcpStream::from(dial_when_it_listens(row, LISTEN_PATIENCE).await?);
     socket.set_nonblocking(true)?;
     let mut stream = TcpStream::from_std(socket)?;
     let request = format!(

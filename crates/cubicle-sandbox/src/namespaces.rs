@@ -64,28 +64,51 @@ fn inside<T: Send>(pid: u32, pid_start: u64, action: impl FnOnce() -> io::Result
 /// When the process has ended (also when its pid belongs to another one now), when nothing
 /// listens, and when the connection takes too long.
 pub fn dial(pid: u32, pid_start: u64, port: u16) -> io::Result<OwnedFd> {
+    inside(pid, pid_start, move || connect_within(port, DIAL))
+}
+
+/// Like [`dial`], but waits for as long as nothing listens, looking every two milliseconds: cheaply, because
+/// what starts meanwhile wants the processors.
+///
+/// # Errors
+/// Those of [`dial`]; that nothing listens only when it still does not after `patience`.
+pub fn dial_when_it_listens(pid: u32, pid_start: u64, port: u16, patience: Duration) -> io::Result<OwnedFd> {
+    const PAUSE: Duration = Duration::from_millis(2);
+    let deadline = Instant::now() + patience;
     inside(pid, pid_start, move || {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        match connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
-            Ok(()) => return Ok(socket),
-            Err(rustix::io::Errno::INPROGRESS) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let deadline = Instant::now() + DIAL;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
-            match poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&timeout)) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the notebook did not accept in time")),
-                Ok(_) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+            match connect_within(port, DIAL) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                }
+                other => return other,
             }
         }
-        sockopt::socket_error(&socket)??;
-        Ok(socket)
     })
+}
+
+/// Connects to a port on this thread's loopback.
+fn connect_within(port: u16, patience: Duration) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    match connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
+        Ok(()) => return Ok(socket),
+        Err(rustix::io::Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&timeout)) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the notebook did not accept in time")),
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    sockopt::socket_error(&socket)??;
+    Ok(socket)
 }
 
 /// Listens on a port of the workspace's loopback.
@@ -200,6 +223,10 @@ mod tests {
             assert!(dial(pid, start, port).is_ok());
             drop(listener);
             assert!(dial(pid, start, port).is_err());
+            let began = Instant::now();
+            let patience = Duration::from_millis(20);
+            assert!(dial_when_it_listens(pid, start, port, patience).is_err());
+            assert!(began.elapsed() >= patience, "it waits for a listener");
         }
         assert!(dial(pid, start + 1, port).is_err());
     }

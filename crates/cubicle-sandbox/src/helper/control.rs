@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{Observations, ProbePlan, Role};
 
-use super::proof::{ANSWER, PATIENCE, asked, disturbed, fitting, together};
+use super::proof::{ANSWER, PATIENCE, disturbed, fitting, together};
 use super::{Sandbox, egress};
 use crate::pipes;
 use crate::protocol::SandboxSpec;
@@ -118,7 +118,6 @@ impl Controlled {
     pub(super) fn follow(mut self, parts: &std::sync::mpsc::Receiver<&ProbePlan>) -> Observations {
         parts
             .iter()
-            .filter(|part| asked(part))
             .map(|part| self.again(part))
             .reduce(together)
             .unwrap_or_else(|| disturbed(&self.plan, Role::Control, "it was not run again".to_owned()))

@@ -68,7 +68,7 @@ fn engine(what: &str, error: &dyn std::fmt::Display) -> Problem {
 }
 
 /// Whether a part of a plan asks for anything.
-pub(super) fn asked(part: &ProbePlan) -> bool {
+fn asked(part: &ProbePlan) -> bool {
     !part.attempts.is_empty()
 }
 
@@ -119,13 +119,14 @@ impl Sandbox {
         let (rest, control_after) = std::thread::scope(|scope| {
             let (done, parts) = std::sync::mpsc::channel();
             let repeated = scope.spawn(move || control.follow(&parts));
-            // A control that has ended has said so in what it answered.
+            // The first part also when it is empty. A control that has ended has said so in what it answered.
             let _ = done.send(&quick);
+            let also = |part| asked(part).then(|| done.send(part));
             let rest = (|| {
                 let spun = self.spin(&mut gate, &spinning, small, small_and_slow)?;
-                let _ = done.send(&spinning);
+                also(&spinning);
                 let waited = asked(&waiting).then(|| gate.ask(&waiting));
-                let _ = done.send(&waiting);
+                also(&waiting);
                 io::Result::Ok((spun, waited))
             })();
             drop(done);

@@ -143,9 +143,14 @@ static CHILD: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0
 
 /// The probe in its other two roles.
 pub fn probe(role: Role) -> i32 {
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).expect("a plan");
-    let plan: ProbePlan = serde_json::from_str(&text).expect("a plan");
+    for line in std::io::stdin().lines() {
+        let plan: ProbePlan = serde_json::from_str(&line.expect("a line")).expect("a plan");
+        answer_as(role, &plan);
+    }
+    0
+}
+
+fn answer_as(role: Role, plan: &ProbePlan) {
     let mut facts = facts();
     if role == Role::Tenant {
         let own = rustix::fs::openat(
@@ -168,8 +173,7 @@ pub fn probe(role: Role) -> i32 {
         }
         facts.insert("visible-self".to_owned(), fs::read_to_string("/proc/self/status").is_ok().to_string());
     }
-    println!("{}", answer(&plan, role, &facts));
-    0
+    println!("{}", answer(plan, role, &facts));
 }
 
 /// A notebook: greets on its port until it is told to stop.
