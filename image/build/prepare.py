@@ -7,11 +7,13 @@ answer. The same inputs give the same files, byte for byte.
 import _sre
 import marshal
 import os
+import platform
 import re._compiler as compiler
 import shutil
 import subprocess
 import sys
 import types
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 
 LAUNCHER = Path("/usr/local/lib/cubicle")
@@ -46,17 +48,19 @@ def record_patterns() -> dict:
 
 
 def loaded_modules() -> dict[str, tuple]:
-    """Every module with byte code that has run: its source, its submodules' folders, its byte code."""
+    """Every module with a file that has run: where, its submodules' folders, and its byte code unless it is a
+    library."""
     modules = {}
     for name, module in sorted(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
         if spec is None or spec.name != name or not spec.has_location or not prepared.is_running(spec):
             continue
-        if os.path.dirname(spec.origin) == str(LAUNCHER) or not spec.cached or not os.path.exists(spec.cached):
-            continue
-        locations = spec.submodule_search_locations
-        code = Path(spec.cached).read_bytes()[HEADER:]
-        modules[name] = (spec.origin, None if locations is None else tuple(locations), code)
+        if isinstance(spec.loader, ExtensionFileLoader):
+            modules[name] = (spec.origin, None, None, b"")
+        elif os.path.dirname(spec.origin) != str(LAUNCHER) and spec.cached and os.path.exists(spec.cached):
+            locations = spec.submodule_search_locations
+            code = Path(spec.cached).read_bytes()[HEADER:]
+            modules[name] = (spec.origin, None if locations is None else tuple(locations), spec.cached, code)
     return modules
 
 
@@ -70,14 +74,23 @@ def check_deferred() -> None:
 
 def record(output: str) -> None:
     """Starts the server up to its loop, and writes what it took."""
-    sys.meta_path.insert(0, prepared.PreparedFinder({}, memoryview(b"")))
+    texts = {}
+
+    def compile_and_keep(*wanted):
+        code = compile(*wanted)
+        # Version 2 has no references, which would depend on what else is in memory.
+        texts[wanted] = marshal.dumps(code, 2)
+        return code
+
+    sys.meta_path.insert(0, prepared.PreparedFinder({}, memoryview(b""), compile_and_keep))
+    prepared.use_makers_that_run(compile_and_keep)
     patterns = record_patterns()
     prepared.use = lambda folder: True
     import launch
     from jupyter_server.serverapp import ServerApp
 
     def instead_of_the_loop(self) -> None:
-        Path(output).write_bytes(marshal.dumps((loaded_modules(), patterns)))
+        Path(output).write_bytes(marshal.dumps((loaded_modules(), patterns, texts)))
         check_deferred()
         # Without the interpreter's own end: nothing that the server began is to be waited for.
         os._exit(0)
@@ -87,7 +100,7 @@ def record(output: str) -> None:
     sys.exit("the server ended before it began")
 
 
-def recorded(number: int) -> tuple[dict[str, tuple], dict]:
+def recorded(number: int) -> tuple[dict[str, tuple], dict, dict]:
     """What one start took, in an interpreter of its own."""
     # Always the same place: paths find their way into patterns.
     scratch = Path("/tmp/start")
@@ -112,21 +125,23 @@ def recorded(number: int) -> tuple[dict[str, tuple], dict]:
 
 def main() -> None:
     # Each interpreter orders its sets differently: what depends on that is of no use to the next one.
-    (modules, patterns), (others, other_patterns) = (recorded(number) for number in (1, 2))
-    index, code = {}, bytearray()
-    for name, (origin, locations, body) in modules.items():
-        if name in others:
-            index[name] = (origin, locations, len(code), len(code) + len(body))
-            code += body
+    (modules, patterns, texts), others = (recorded(number) for number in (1, 2))
+    code = bytearray()
+
+    def place(body: bytes) -> tuple[int, int]:
+        code.extend(body)
+        return len(code) - len(body), len(code)
+
     contents = {
         "interpreter": prepared.interpreter(),
-        "modules": index,
-        "patterns": {key: patterns[key] for key in sorted(patterns.keys() & other_patterns.keys(), key=repr)},
+        "modules": {name: (*known, *place(body)) for name, (*known, body) in modules.items() if name in others[0]},
+        "patterns": {key: patterns[key] for key in sorted(patterns.keys() & others[1].keys(), key=repr)},
+        "texts": {key: place(texts[key]) for key in sorted(texts.keys() & others[2].keys())},
+        "processor": platform.processor(),
     }
     (LAUNCHER / prepared.CODE).write_bytes(code)
-    # Version 2 has no references, which would depend on what else is in memory.
     (LAUNCHER / prepared.INDEX).write_bytes(marshal.dumps(contents, 2))
-    print(f"prepared {len(index)} modules and {len(contents['patterns'])} patterns")
+    print("prepared " + ", ".join(f"{len(contents[what])} {what}" for what in ("modules", "patterns", "texts")))
 
 
 if __name__ == "__main__":

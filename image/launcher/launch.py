@@ -22,6 +22,7 @@ import os  # noqa: E402
 import secrets  # noqa: E402
 import site  # noqa: E402
 import tempfile  # noqa: E402
+import types  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # What the server and a first kernel write before the user does anything, with a margin.
@@ -36,6 +37,20 @@ def block_slow_imports() -> None:
     """
     for module in json.loads(Path(HERE, "slow_imports.json").read_text(encoding="ascii")):
         sys.modules[module] = None
+
+
+class NoExtensionManager:
+    """Stands where the manager of extensions from elsewhere would, with its client for package indexes."""
+
+    def __init__(self, *arguments: object) -> None:
+        sys.exit("launch.py: the options choose the read-only manager of extensions; nothing else can be had")
+
+
+def leave_out_extension_manager() -> None:
+    """Imports no manager that the options below do not choose."""
+    module = types.ModuleType("jupyterlab.extensions.pypi")
+    module.PyPIExtensionManager = NoExtensionManager
+    sys.modules[module.__name__] = module
 
 
 def add_user_packages() -> None:
@@ -129,6 +144,7 @@ def main() -> None:
         os.chdir(home)
     gc.disable()
     block_slow_imports()
+    leave_out_extension_manager()
     add_user_packages()
 
     from jupyterlab.labapp import LabApp

@@ -20,12 +20,34 @@ def same() -> None:
     index = marshal.loads((LAUNCHER / prepared.INDEX).read_bytes())
     code = (LAUNCHER / prepared.CODE).read_bytes()
     assert index["interpreter"] == prepared.interpreter()
-    for name, (origin, _, start, end) in index["modules"].items():
-        cached = Path(importlib.util.cache_from_source(origin)).read_bytes()[HEADER:]
-        assert code[start:end] == cached, f"{name} is not the byte code of {origin}"
+    for name, (origin, _, cached, start, end) in index["modules"].items():
+        if cached is None:
+            assert origin.endswith(".so") and Path(origin).exists(), f"{name} is no library"
+            continue
+        assert cached == importlib.util.cache_from_source(origin), name
+        assert code[start:end] == Path(cached).read_bytes()[HEADER:], f"{name} is not the byte code of {origin}"
     for (_, pattern, flags), known in index["patterns"].items():
         assert compiler.compile(pattern, flags) == _sre.compile(*known), pattern
-    print(f"  {len(index['modules'])} modules, {len(index['patterns'])} patterns")
+    for wanted, place in index["texts"].items():
+        assert marshal.loads(code[slice(*place)]) == compile(*wanted), wanted
+    assert len(index["texts"]) > 50, "classes of attrs and dataclasses come with many texts"
+    print("  " + ", ".join(f"{len(index[what])} {what}" for what in ("modules", "patterns", "texts")))
+
+
+def makers() -> None:
+    """What was not prepared is made as ever, with the future statements of whoever asks."""
+    assert prepared.use(str(LAUNCHER))
+    import collections
+    import dataclasses
+
+    point = collections.namedtuple("Point", ["x", "never_prepared"])
+    assert point(1, never_prepared=2) == (1, 2)
+    made = dataclasses.make_dataclass("Made", [("number", int), ("words", list, dataclasses.field(default_factory=list))])
+    assert made(3) == made(number=3, words=[]) and repr(made(3)) == "Made(number=3, words=[])"
+    from attr._make import attrib, make_class
+
+    assert make_class("Other", {"y": attrib(default=4)})().y == 4
+    assert prepared.platform.processor() == ""
 
 
 def deferred() -> None:
@@ -48,6 +70,10 @@ def deferred() -> None:
     assert requests.exceptions.ConnectionError.__mro__[1] is requests.RequestException
     assert IPython.InteractiveShell and IPython.paths.get_ipython_dir is get_ipython_dir
     for name in prepared.DEFERRED:
+        if name.startswith("nbformat."):
+            import nbformat
+
+            assert getattr(nbformat, name.partition(".")[2]).__name__ == name
         module = importlib.import_module(name)
         assert module.__doc__ is None or isinstance(module.__doc__, str)
         assert prepared.is_running(module.__spec__), name
@@ -62,4 +88,4 @@ def another_interpreter() -> None:
 
 
 if __name__ == "__main__":
-    {"same": same, "deferred": deferred, "another_interpreter": another_interpreter}[sys.argv[1]]()
+    {"same": same, "makers": makers, "deferred": deferred, "another_interpreter": another_interpreter}[sys.argv[1]]()
