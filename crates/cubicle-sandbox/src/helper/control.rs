@@ -2,10 +2,13 @@
 //! proof to its last.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{Observations, ProbePlan, Role};
+
+use rustix::process::Pid;
 
 use super::proof::{ANSWER, PATIENCE, disturbed, fitting, together};
 use super::{Sandbox, egress};
@@ -14,6 +17,9 @@ use crate::protocol::SandboxSpec;
 
 /// How old a control's first answer may be when the tenant's attempts begin.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// Its priority (nice value, setpriority(2)) while the sandbox is built, which is waited for.
+const BESIDE_BUILDING: i32 = 10;
 
 /// A running control, in a scratch network that owns everything its plan dials.
 pub(super) struct Control {
@@ -31,7 +37,11 @@ impl Control {
         let Some(plan) = spec.prepare.clone() else { return Ok(None) };
         let mut command = command(spec);
         egress::die_with_parent(&mut command);
-        Self::start(command, plan).map(Some)
+        // Of its own, so that one call reaches all that it starts.
+        command.process_group(0);
+        let control = Self::start(command, plan)?;
+        rustix::process::setpriority_process(Some(control.pid()), BESIDE_BUILDING)?;
+        Ok(Some(control))
     }
 
     /// Starts it beside a sandbox that stands.
@@ -52,6 +62,15 @@ impl Control {
         let text = serde_json::to_string(&control.plan)?;
         control.say(&text)?;
         Ok(control)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// From now on it is waited for.
+    fn hurry(&self) -> io::Result<()> {
+        Ok(rustix::process::setpriority_pgrp(Some(self.pid()), 0)?)
     }
 
     fn say(&mut self, plan: &str) -> io::Result<()> {
@@ -97,7 +116,10 @@ impl Controlled {
     /// the prepared one if that was asked the very same, and not long ago.
     pub(super) fn before(sandbox: &Sandbox, prepared: Option<Control>, plan: &ProbePlan) -> (Observations, Self) {
         let fresh = prepared.filter(|control| control.plan == *plan && control.began.elapsed() <= FRESH);
-        let mut control = fresh.map_or_else(|| Control::beside(sandbox, plan), Ok);
+        let mut control = match fresh {
+            Some(control) => control.hurry().map(|()| control),
+            None => Control::beside(sandbox, plan),
+        };
         let answer = match &mut control {
             Ok(control) => control.hear(),
             Err(error) => Err(io::Error::other(error.to_string())),
