@@ -42,6 +42,19 @@ install_missing() { # PACKAGE...
         >/dev/null </dev/null || die "apt could not install ${missing[*]}" "see what \`apt-get install ${missing[*]}\` says"
 }
 
+# The modules that a folder's package-lock.json names; nothing is asked when they are there.
+install_modules() { # FOLDER
+    command -v npm >/dev/null || install_missing nodejs npm
+    [ ! "$1/node_modules/.package-lock.json" -nt "$1/package-lock.json" ] || return 0
+    (cd "$1" && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund)
+}
+
+# Debian 12's Node is too old for Playwright; npm has newer ones.
+find_node() {
+    NODE=(node)
+    if [ "$(node --version | tr -d v | cut -d. -f1)" -lt 20 ]; then NODE=(npm exec --yes --package=node@22 -- node); fi
+}
+
 find_cargo() {
     command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
     command -v cargo >/dev/null || die "there is no Rust toolchain: cargo was not found" "install Rust $(rust_version) or newer"

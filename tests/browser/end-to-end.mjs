@@ -5,6 +5,7 @@
 import { mkdir, readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { Findings, inspect, launchBrowser, watch } from "./browser.mjs";
+import * as notebook from "./notebook.mjs";
 
 const [screenshots] = process.argv.slice(2);
 if (!process.env.SIGN_IN_URL || !screenshots) {
@@ -12,8 +13,7 @@ if (!process.env.SIGN_IN_URL || !screenshots) {
   process.exit(2);
 }
 const hub = new URL(process.env.SIGN_IN_URL).origin;
-const LAUNCH_MS = 180_000;
-const CELL_MS = 90_000;
+const CELL_MS = notebook.PATIENCE.cell;
 const NAME = "Browser test <b>1</b>";
 
 const findings = new Findings();
@@ -49,51 +49,11 @@ async function visit(location, name) {
   await look(name);
 }
 
-/** Follows a launch from its page to the notebook's own origin; returns every state of every step. */
-async function followLaunch() {
-  const seen = new Set();
-  const take = setInterval(() => {
-    if (new URL(page.url()).origin !== hub) return;
-    page
-      .$$eval("[data-step]", (steps) => steps.map((step) => `${step.dataset.step} ${step.dataset.state}`))
-      .then((states) => states.forEach((state) => seen.add(state)))
-      // The page may go away while it is asked.
-      .catch(() => {});
-  }, 50);
-  try {
-    const opened = page.waitForURL((url) => url.origin !== hub, { timeout: LAUNCH_MS, waitUntil: "commit" });
-    const ended = page.waitForSelector("main .note.bad[role=alert]", { timeout: LAUNCH_MS }).then(
-      () => true,
-      () => false,
-    );
-    // Whichever comes first; a launch that ended tells why on its page.
-    const refused = await Promise.race([opened.then(() => false), ended]);
-    if (refused) {
-      await page.screenshot({ path: path.join(screenshots, "launch-did-not-open.png"), fullPage: true });
-      throw new Error(`the launch did not open:\n${await page.locator("main").innerText()}`);
-    }
-    await opened;
-  } finally {
-    clearInterval(take);
-  }
-  return seen;
-}
-
-async function openNotebook() {
-  await page.waitForSelector(".jp-LauncherCard", { timeout: CELL_MS });
-  await page.locator(".jp-LauncherCard[data-category=Notebook]").first().click();
-  await page.waitForSelector(".jp-Notebook .jp-CodeCell .cm-content", { timeout: CELL_MS });
-  // The indicator in the notebook says idle before there is a kernel, and JupyterLab forgets what is run then.
-  await page.waitForSelector("#jp-main-statusbar >> text=/ \\| Idle/", { timeout: CELL_MS });
-}
-
-/** Runs code in the last cell and waits for its output. */
-async function run(code, output) {
-  await page.locator(".jp-Notebook .jp-CodeCell .cm-content").last().click();
-  await page.keyboard.insertText(code);
-  await page.keyboard.press("Shift+Enter");
-  await page.locator(`.jp-Notebook .jp-OutputArea-output${output}`).last().waitFor({ timeout: CELL_MS });
-}
+const followLaunch = () =>
+  notebook.followLaunch(page, hub, (name) => page.screenshot({ path: path.join(screenshots, `${name}.png`), fullPage: true }));
+const openNotebook = () => notebook.openNotebook(page);
+const run = (code, output) => notebook.run(page, code, output);
+const read = (name) => notebook.read(page, name);
 
 async function save() {
   await page.keyboard.press("Control+s");
@@ -101,14 +61,6 @@ async function save() {
   const rename = page.locator(".jp-Dialog button.jp-mod-accept");
   await rename.click({ timeout: 5000 }).catch(() => {});
   await page.locator(".jp-mod-dirty").waitFor({ state: "detached", timeout: CELL_MS });
-}
-
-/** Reads a file of the home through the notebook's own origin. */
-function read(name) {
-  return page.evaluate(async (file) => {
-    const answer = await fetch(`/api/contents/${file}`);
-    return answer.ok ? (await answer.json()).content : `status ${answer.status}`;
-  }, name);
 }
 
 /** The hub's process of this CUBICLE_HOME. */
@@ -136,7 +88,7 @@ async function until(what, condition, seconds) {
 
 /** Launches a template from the gallery and waits until its notebook server shows in the tab; returns its id. */
 async function launchFromGallery(template, name) {
-  const card = page.locator(".gallery .card", { has: page.locator("h3", { hasText: new RegExp(`^${template}$`) }) });
+  const card = notebook.card(page, template);
   await card.locator("input[name=name]").fill(name);
   await card.locator("button").click();
   const seen = await followLaunch();

@@ -8,7 +8,8 @@ import { mkdir } from "node:fs/promises";
 import net from "node:net";
 import path from "node:path";
 import { promisify } from "node:util";
-import { chromium } from "playwright-core";
+import { Findings, launchBrowser } from "../browser/browser.mjs";
+import * as notebook from "../browser/notebook.mjs";
 
 const [screenshots] = process.argv.slice(2);
 const { HUB, LINKS } = process.env;
@@ -17,17 +18,12 @@ if (!HUB || !LINKS || !screenshots) {
   process.exit(2);
 }
 const STEPS = ["request", "plan", "build", "prove", "open"];
-const LAUNCH_MS = 240_000;
-const CELL_MS = 180_000;
+const PATIENCE = { launch: 240_000, cell: 180_000 };
 
 const began = performance.now();
 const say = (what) => console.log(`${((performance.now() - began) / 1000).toFixed(1).padStart(6)} s  ${what}`);
-const wrong = [];
-const check = (truth, what) => {
-  if (truth) return;
-  wrong.push(what);
-  console.error(`  NOT OK ${what}`);
-};
+const findings = new Findings();
+const check = (truth, what) => findings.check("people", truth, what);
 const command = promisify(execFile);
 const kubectl = async (...words) => JSON.parse((await command("kubectl", [...words, "-o", "json"], { maxBuffer: 1 << 26 })).stdout);
 
@@ -65,22 +61,8 @@ async function balance() {
 await mkdir(screenshots, { recursive: true });
 const host = new URL(HUB).hostname;
 const balancer = `127.0.0.1:${await balance()}`;
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  chromiumSandbox: false,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    // No other name is resolved, and the network namespace has no way out.
-    `--host-resolver-rules=MAP ${host} ${balancer}, MAP *.${host} ${balancer}, MAP * ~NOTFOUND`,
-  ],
-});
+// No other name is resolved, and the network namespace has no way out.
+const browser = await launchBrowser(`MAP ${host} ${balancer}, MAP *.${host} ${balancer}, MAP * ~NOTFOUND`);
 
 /** One person with a browser profile of their own. */
 class Person {
@@ -106,37 +88,13 @@ class Person {
     return this.page.screenshot({ path: path.join(screenshots, `${this.name}-${what}.png`), fullPage: true });
   }
 
-  /** Follows a launch until the notebook's own origin shows. */
-  async follow() {
-    const { page } = this;
-    const seen = new Set();
-    const take = setInterval(() => {
-      page
-        .$$eval("[data-step]", (steps) => steps.map((step) => `${step.dataset.step} ${step.dataset.state}`))
-        .then((states) => states.forEach((state) => seen.add(state)))
-        .catch(() => {});
-    }, 100);
-    try {
-      const opened = page.waitForURL((url) => url.origin !== HUB, { timeout: LAUNCH_MS, waitUntil: "commit" });
-      const ended = page.waitForSelector("main .note.bad[role=alert]", { timeout: LAUNCH_MS }).then(
-        () => true,
-        () => false,
-      );
-      if (await Promise.race([opened.then(() => false), ended])) {
-        await this.shot("did-not-open");
-        throw new Error(`${this.name}'s launch did not open:\n${await page.locator("main").innerText()}`);
-      }
-      await opened;
-    } finally {
-      clearInterval(take);
-    }
-    return seen;
+  follow() {
+    return notebook.followLaunch(this.page, HUB, (what) => this.shot(what), PATIENCE);
   }
 
   async launch() {
     const { page } = this;
-    const card = page.locator(".gallery .card", { has: page.locator("h3", { hasText: /^jupyterlab$/ }) });
-    await card.locator("button").click();
+    await notebook.card(page, "jupyterlab").locator("button").click();
     const seen = await this.follow();
     this.origin = new URL(page.url()).origin;
     this.workspace = new URL(page.url()).hostname.split(".")[0];
@@ -145,29 +103,17 @@ class Person {
     }
   }
 
-  async openNotebook() {
-    const { page } = this;
-    await page.waitForSelector(".jp-LauncherCard", { timeout: CELL_MS });
-    await page.locator(".jp-LauncherCard[data-category=Notebook]").first().click();
-    await page.waitForSelector(".jp-Notebook .jp-CodeCell .cm-content", { timeout: CELL_MS });
-    await page.waitForSelector("#jp-main-statusbar >> text=/ \\| Idle/", { timeout: CELL_MS });
+  openNotebook() {
+    return notebook.openNotebook(this.page, PATIENCE);
   }
 
-  /** Runs code in the last cell and waits for its output. */
-  async run(code, output) {
-    const { page } = this;
-    await page.locator(".jp-Notebook .jp-CodeCell .cm-content").last().click();
-    await page.keyboard.insertText(code);
-    await page.keyboard.press("Shift+Enter");
-    await page.locator(`.jp-Notebook .jp-OutputArea-output:has-text("${output}")`).last().waitFor({ timeout: CELL_MS });
+  /** Runs code in the last cell and waits for this in its output. */
+  run(code, output) {
+    return notebook.run(this.page, code, `:has-text("${output}")`, PATIENCE);
   }
 
-  /** A file of the home, through the notebook's own origin. */
   read(name) {
-    return this.page.evaluate(async (file) => {
-      const answer = await fetch(`/api/contents/${file}`);
-      return answer.ok ? (await answer.json()).content : `status ${answer.status}`;
-    }, name);
+    return notebook.read(this.page, name);
   }
 
   object() {
@@ -232,7 +178,7 @@ try {
   await alice.page.goto(`${HUB}/workspaces/${alice.workspace}`);
   await alice.page.click("form[action$='/start'] button");
   await alice.follow();
-  await alice.page.waitForSelector("#jp-main-dock-panel", { timeout: CELL_MS });
+  await alice.page.waitForSelector("#jp-main-dock-panel", { timeout: PATIENCE.cell });
   check((await alice.read("kept.txt")) === "of alice", "the file is not there after stop and start");
   await alice.shot("started-again");
   say("alice: stopped, started, and the file is there");
@@ -251,10 +197,9 @@ try {
   const late = await alice.page.goto(alice.origin);
   check(late.status() >= 400 || new URL(alice.page.url()).origin === HUB, "the workspace answers after the sign-out");
 } catch (error) {
-  wrong.push(error.message);
+  findings.add("people", error.message);
   console.error(error);
 } finally {
   await browser.close();
 }
-console.log(wrong.length === 0 ? "people: ok" : `people: ${wrong.length} findings`);
-process.exitCode = wrong.length === 0 ? 0 : 1;
+process.exitCode = findings.end("people") ? 0 : 1;

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of launches: controller, API server, kubelets. Afterwards everything is true."""
+"""kill -9 in the middle of launches: controller, hubs, API server, kubelets. Afterwards everything is true."""
 
 from __future__ import annotations
 
@@ -12,21 +12,28 @@ from cases import Bench
 from installation import ENDED, SYSTEM, Site, namespace_of
 from product import Failed, Suite, check, wait_for
 
-VICTIMS = ("controller", "kube-apiserver", "node-1-kubelet", "node-2-kubelet")
+# Seconds; the controller's longest wait between two attempts is 30.
+STABLE = 45
+VICTIMS = ("controller", "hub", "kube-apiserver", "node-1-kubelet", "node-2-kubelet")
 
 
 def kill(site: Site, victim: str) -> None:
     """Ends a program as a crash would; what nobody else starts again is started again."""
     trial = site.trial
-    if victim != "controller":
+    if victim not in ("controller", "hub"):
         trial.command("restart", trial.name, victim)
         return
-    for pid in controllers(trial.name):
+    for pid in processes(trial.name, victim):
         os.kill(pid, signal.SIGKILL)
 
 
 def controllers(cluster: str) -> list[int]:
     """The controller's processes in this cluster."""
+    return processes(cluster, "controller")
+
+
+def processes(cluster: str, name: str) -> list[int]:
+    """The platform's processes of this name in this cluster."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -34,7 +41,7 @@ def controllers(cluster: str) -> list[int]:
             group = (entry / "cgroup").read_text()
         except OSError:
             continue
-        if command[:2] == [b"/usr/local/bin/cubicle", b"controller"] and f"/cubicle-cluster-{cluster}-" in group:
+        if command[:2] == [b"/usr/local/bin/cubicle", name.encode()] and f"/cubicle-cluster-{cluster}-" in group:
             found.append(int(entry.name))
     return found
 
@@ -46,6 +53,7 @@ def cases(suite: Suite, bench: Bench, count: int) -> None:
     random.seed(seed)
     made: list[str] = []
     names = []
+    ends: dict[str, tuple] = {}
     with suite.case(f"{count} random kills during launches (seed {seed}): every workspace ends in a true state"):
         for _ in range(count):
             victim = random.choice(VICTIMS)
@@ -55,14 +63,21 @@ def cases(suite: Suite, bench: Bench, count: int) -> None:
             kill(site, victim)
             names.append(victim)
             wait_for("the API server", lambda: "ok" in site.trial.said("get", "--raw=/readyz"), seconds=60)
+            steady(site, made, ends)
         wait_for("the controller", lambda: controllers(site.trial.name), seconds=120)
         for name in made:
-            status = site.ended(name, seconds=240)
-            truth(site, name, status)
-        # Once more when all have ended: none may have gone back to an earlier state meanwhile.
+            site.ended(name, seconds=240)
+        steady(site, made, ends)
+        print(f"       killed: {', '.join(names)}; {', '.join(ends[name][0] for name in made)}", flush=True)
         for name in made:
             truth(site, name, site.status(name))
-        print(f"       killed: {', '.join(names)}; {', '.join(site.status(one)['state'] for one in made)}")
+        # For longer than the controller waits between two attempts.
+        until = time.monotonic() + STABLE
+        while time.monotonic() < until:
+            steady(site, made, ends)
+            time.sleep(1)
+        for name in made:
+            truth(site, name, site.status(name))
         check(site.status(control)["state"] == "running", "a workspace that ran before does not run")
 
     with suite.case("afterwards: no pod without its workspace, no volume without its claim, nothing twice"):
@@ -102,6 +117,23 @@ def cases(suite: Suite, bench: Bench, count: int) -> None:
             check(not accounts["items"], "an account is left")
 
 
+def outcome(status: dict) -> tuple:
+    """What must not change once a launch has ended."""
+    return status.get("state"), status.get("launch"), status.get("podUid"), status.get("openedAt")
+
+
+def steady(site: Site, made: list[str], ends: dict[str, tuple]) -> None:
+    """An end is one: nothing goes back to an earlier state, and nothing is launched once more by itself."""
+    for one in site.trial.get("workspaces")["items"]:
+        name, status = one["metadata"]["name"], one.get("status", {})
+        if name not in made:
+            continue
+        now = outcome(status)
+        check(ends.get(name, now) == now, f"{name} was {ends.get(name)} and is {now}: {status}")
+        if now[0] in ENDED:
+            ends[name] = now
+
+
 def truth(site: Site, name: str, status: dict) -> None:
     """The status says what is."""
     where = namespace_of(name)
@@ -111,7 +143,8 @@ def truth(site: Site, name: str, status: dict) -> None:
         return site.trial.get("pods", "-n", where)["items"]
 
     if status["state"] == "running":
-        found = pods()
+        # A twin comes and goes.
+        found = [one for one in pods() if one["metadata"]["name"] != f"{name}-twin"]
         check([one["metadata"]["uid"] for one in found] == [status["podUid"]], f"{name}: its pods are {found}")
         route = status["route"]
         check(found[0]["status"]["podIP"] == route["address"], f"{name}: the route leads elsewhere")

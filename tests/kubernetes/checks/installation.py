@@ -19,6 +19,7 @@ from product import PROGRAMS, Failed, Product, check, wait_for  # noqa: E402
 
 CHART = TREE / "charts/cubicle"
 SYSTEM, RELEASE = "cubicle-system", "cubicle"
+HOST = "cubicle.example"
 TEMPLATE = "desk"
 ENDED = ("running", "refused", "failed", "stopped")
 
@@ -63,6 +64,7 @@ class Site:
             "images": {"cubicle": self.images.cubicle, "probe": self.images.probe, "pullPolicy": "Never"},
             "gatePublicKey": self.public_key,
             "controller": {"replicas": 1},
+            "hub": {"url": f"https://{HOST}"},
             "settings": {
                 "imagePullPolicy": "Never",
                 "pidsLimit": 1024,
@@ -84,16 +86,30 @@ class Site:
         self.trial.kubectl("create", "namespace", SYSTEM)
         keys = [f"--from-file={name}={self.folder / name}" for name in ("gate", "route")]
         self.trial.kubectl("create", "secret", "generic", "cubicle-keys", "--namespace", SYSTEM, *keys)
+        self.certificate()
         self.helm("install", RELEASE, str(CHART), "--values", str(self.values), "--wait", "--timeout=120s")
         self.ready()
         self.trial.apply(template(TEMPLATE))
+
+    def certificate(self) -> None:
+        """What the hubs answer with."""
+        files = {name: str(self.folder / f"tls.{name}") for name in ("key", "crt")}
+        words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        words += ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST},DNS:*.{HOST}"]
+        made = subprocess.run(
+            ["openssl", *words, "-keyout", files["key"], "-out", files["crt"]], capture_output=True, text=True
+        )
+        check(made.returncode == 0, made.stderr)
+        pair = [f"--cert={files['crt']}", f"--key={files['key']}"]
+        self.trial.kubectl("create", "secret", "tls", "cubicle-tls", "--namespace", SYSTEM, *pair)
 
     def helm(self, *words: str, accept: tuple[int, ...] = (0,)) -> str:
         return self.trial.exec("helm", *words, "--namespace", SYSTEM, accept=accept)
 
     def ready(self) -> None:
         """Waits until controller, canaries and references run."""
-        self.trial.kubectl("rollout", "status", "-n", SYSTEM, "deployment/cubicle-controller", "--timeout=90s")
+        for name in ("controller", "hub"):
+            self.trial.kubectl("rollout", "status", "-n", SYSTEM, f"deployment/cubicle-{name}", "--timeout=90s")
         for name in ("canary", "reference"):
             self.trial.kubectl("rollout", "status", "-n", f"cubicle-{name}", f"daemonset/{name}", "--timeout=90s")
 

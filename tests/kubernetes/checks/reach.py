@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from cases import Bench
+from crashes import controllers
 from installation import SYSTEM, namespace_of
 from layout import NODE_ADDRESS, OUTSIDE_ADDRESSES
 from product import Suite, check
 from trial import pod
 
-KUBELET, ETCD, API = 10250, 2379, 6443
+KUBELET, ETCD, API, HUB = 10250, 2379, 6443, 8000
+# Where programs in clusters commonly tell how they are. Nothing of ours does; a stand-in beside the controller does.
+METRICS = (8080, 8443, 9090)
+COMPONENT = "app.kubernetes.io/component={}"
+
+
+def listens(pid: int) -> list[str]:
+    """The local addresses at which anything listens in the network namespace of a process."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()]
+    return [line[1] for line in lines if line[3] == "0A"]
 
 
 def targets(bench: Bench, other: str) -> dict[str, list[str]]:
@@ -22,6 +33,7 @@ def targets(bench: Bench, other: str) -> dict[str, list[str]]:
     node_port = canary["ports"][0]["nodePort"]
     canaries = [one["status"]["podIP"] for one in trial.get("pods", "-n", "cubicle-canary")["items"]]
     references = [one["status"]["podIP"] for one in trial.get("pods", "-n", "cubicle-reference")["items"]]
+    hubs = [one["status"]["podIP"] for one in trial.get("pods", "-n", SYSTEM, "-l", COMPONENT.format("hub"))["items"]]
     nodes = list(NODE_ADDRESS.values())
     route = site.status(other)["route"]
     return {
@@ -33,6 +45,8 @@ def targets(bench: Bench, other: str) -> dict[str, list[str]]:
         "another tenant's notebook": [f"{route['address']}:{route['port']}"],
         "pods of another namespace, both nodes": [f"{one}:8888" for one in canaries],
         "a service of another namespace": [f"{canary['clusterIP']}:8888"],
+        "hubs": [f"{one}:{HUB}" for one in hubs] + [f"{by_name['cubicle-system/cubicle-hub']['clusterIP']}:443"],
+        "metrics ports beside the controller": [f"{trial.address(SYSTEM, 'stand-in')}:{port}" for port in METRICS],
         "references": [f"{one}:8887" for one in references],
         "name servers other than the cluster's": ["8.8.8.8:53", *(f"{one}:53" for one in canaries)],
         "special addresses": [f"{one}:80" for one in OUTSIDE_ADDRESSES if one not in ("8.8.8.8", "203.0.113.10")],
@@ -53,12 +67,15 @@ def cases(suite: Suite, bench: Bench) -> None:
             "app.kubernetes.io/name": "cubicle",
             "app.kubernetes.io/component": "controller",
         }
-        trial.apply(twin)
-        trial.wait_ready(SYSTEM, "twin")
+        trial.apply(twin, pod(SYSTEM, "stand-in", "/bin/dial", "listen", *map(str, METRICS)))
+        trial.wait_ready(SYSTEM, "twin", "stand-in")
+        leaders = trial.get("pods", "-n", SYSTEM, "-l", COMPONENT.format("controller"))["items"]
+        leaders = [one["status"]["podIP"] for one in leaders if one["metadata"]["name"] != "twin"]
+        shut = [f"{one}:{port}" for one in leaders for port in (HUB, *METRICS)]
         wanted = targets(bench, other)
         everything = [one for some in wanted.values() for one in some]
         with bench.unbound():
-            found = trial.dial(where, bench.control, *everything)
+            found = trial.dial(where, bench.control, *everything, *shut)
             udp = [one for one in wanted["name servers other than the cluster's"] if not one.startswith("8.")]
             found_udp = trial.dial(where, bench.control, *udp, udp=True)
         opened = {one: result for one, result in found.items() if result != "timeout"}
@@ -68,8 +85,10 @@ def cases(suite: Suite, bench: Bench) -> None:
         closed = {one: result for one, result in control.items() if result != "open"}
         check(not closed, f"the control did not get: {closed}")
         check(set(trial.dial(SYSTEM, "twin", *udp, udp=True).values()) == {"open"}, "the control got nothing by UDP")
-        print(f"       {len(everything)} addresses: {', '.join(wanted)}")
-        trial.kubectl("delete", "pod", "twin", "-n", SYSTEM, "--grace-period=0", "--force")
+        # Of the controller itself there is no control, because it is served to nobody.
+        check(shut and not [one for pid in controllers(trial.name) for one in listens(pid)], "the controller listens")
+        print(f"       {len(everything)} addresses: {', '.join(wanted)}; and {len(shut)} of the controller")
+        trial.kubectl("delete", "pod", "twin", "stand-in", "-n", SYSTEM, "--grace-period=0", "--force")
         bench.site.delete(other)
 
     with suite.case(f"{trial.name}: a notebook's process has no token, no service variable and no path of the node"):

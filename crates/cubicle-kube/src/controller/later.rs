@@ -17,12 +17,13 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 
+use super::decide::phase_of;
 use super::open::{Proving, keep, record, secret};
-use super::reconcile::{Error, Place, phase_of, remove};
+use super::reconcile::{Error, Place, remove};
 use super::status::{reason, set};
 use super::{Context, MANAGER, apply, walls};
 use crate::names;
-use crate::objects::{self, Request};
+use crate::objects;
 use crate::prove::{Gate, prove};
 use crate::resources::{Route, Template, Workspace, WorkspaceStatus};
 use crate::surroundings::address;
@@ -49,9 +50,9 @@ pub(super) async fn look(workspace: &Workspace, context: &Context, place: &Place
     let Some(document) = status.launched.as_ref().and_then(|text| serde_json::from_str::<Document>(text).ok()) else {
         return Ok(Action::requeue(LOOK));
     };
-    if idle(workspace, context, &status, &document.spec.idle).await? {
+    let Some(workspace) = &idle(workspace, context, &status, &document.spec.idle).await? else {
         return Ok(Action::requeue(Duration::from_millis(500)));
-    }
+    };
     let now = walls::digests(context, workspace, pod).await?;
     let changed = walls::differences(&status.walls, &now);
     let known = status.conditions.iter().find(|one| one.type_ == "Proven");
@@ -70,13 +71,13 @@ pub(super) async fn look(workspace: &Workspace, context: &Context, place: &Place
     Ok(Action::requeue(LOOK))
 }
 
-/// Stops a workspace that nobody uses; says so before.
+/// Stops a workspace that nobody uses; says so before. The workspace as it is then, unless it was stopped.
 async fn idle(
     workspace: &Workspace,
     context: &Context,
     status: &WorkspaceStatus,
     idle: &Idle,
-) -> Result<bool, kube::Error> {
+) -> Result<Option<Workspace>, kube::Error> {
     let now = Timestamp::now().as_second();
     let opened = status.opened_at.as_ref().map_or(now, |time| time.0.as_second());
     let activity = names::activity(workspace);
@@ -88,14 +89,14 @@ async fn idle(
         .min(user.saturating_add(seconds(idle.max_busy.0.max(idle.after.0))));
     if now >= deadline {
         context.halt(workspace, "idle: its user did nothing for longer than the template allows").await?;
-        return Ok(true);
+        return Ok(None);
     }
     let near = deadline - now <= seconds((idle.after.0 / 4).clamp(1, 300));
     let stops_at = near.then(|| Timestamp::from_second(deadline).ok().map(Time)).flatten();
     if status.stops_at != stops_at {
-        context.write(workspace, WorkspaceStatus { stops_at, ..status.clone() }).await?;
+        return context.write(workspace, WorkspaceStatus { stops_at, ..status.clone() }).await.map(Some);
     }
-    Ok(false)
+    Ok(Some(workspace.clone()))
 }
 
 /// Proves in a twin.
@@ -110,16 +111,7 @@ async fn see(
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
     let surroundings = crate::surroundings::Surroundings::read(&context.client, &context.settings).await?;
     let window = surroundings.window();
-    let uid = workspace.uid().unwrap_or_default();
-    let request = Request {
-        settings: &context.settings,
-        identity: &place.identity,
-        uid: &uid,
-        launch: workspace.spec.launch,
-        template: document,
-        gate_key: context.gate_key.public(),
-        window: &window,
-    };
+    let request = place.request(workspace, context, document, &window);
     let unproven = |why: String, changed| Ok(Seen { report: None, unproven: Some(why), changed });
     let asked = match objects::twin(&request, &node) {
         Ok(asked) => asked,
@@ -146,7 +138,7 @@ async fn see(
         let started_at = jiff::Timestamp::now();
         let found = Proving::read(context, &request, &node).await?;
         let launch = request.launch.to_string();
-        let gate = Gate { address: SocketAddr::new(ip, document.spec.port), workspace: &uid, launch: &launch };
+        let gate = Gate { address: SocketAddr::new(ip, document.spec.port), workspace: request.uid, launch: &launch };
         let (key, nonce) = (context.gate_key.signing(), secret());
         let proof = prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await;
         Ok::<_, Error>(match proof {

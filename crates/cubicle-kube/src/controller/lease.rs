@@ -57,13 +57,16 @@ impl Lease {
         let mut renewed = std::time::Instant::now();
         loop {
             tokio::time::sleep(RENEW).await;
-            match tokio::time::timeout(GIVE_UP, self.take(Some(&self.identity))).await {
-                Ok(Ok(true)) => renewed = std::time::Instant::now(),
+            let began = std::time::Instant::now();
+            let left = GIVE_UP.saturating_sub(renewed.elapsed());
+            match tokio::time::timeout(left, self.take(Some(&self.identity))).await {
+                // It holds from the moment that was written into it.
+                Ok(Ok(true)) => renewed = began,
                 Ok(Ok(false)) => return Problem::engine("another replica has taken the lease", ""),
                 Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed"),
                 Err(_) => tracing::warn!("the lease was not renewed in time"),
             }
-            if renewed.elapsed() > GIVE_UP {
+            if renewed.elapsed() >= GIVE_UP {
                 return Problem::engine("the lease could not be renewed", "is the API server up?");
             }
         }

@@ -1,6 +1,7 @@
 //! The controller: holds the power, and answers to nobody but the API server.
 
 mod apply;
+mod decide;
 mod later;
 mod lease;
 mod open;
@@ -20,6 +21,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::controller::Controller;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use std::sync::Arc;
@@ -33,7 +35,9 @@ use crate::settings::Settings;
 pub(crate) const MANAGER: &str = "cubicle-controller";
 /// Between two attempts after an error: doubled each time, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// After a watch broke, until it is tried again.
+const WATCH_AGAIN: Duration = Duration::from_millis(250);
 
 /// What the controller needs.
 #[derive(Debug, Clone)]
@@ -57,6 +61,24 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     /// Failures in a row, by workspace.
     failures: Mutex<HashMap<String, u32>>,
+}
+
+/// The pause after an error of a watch. All watches of a controller share it and stand still
+/// during it: one that grows from error to error blinds the controller for minutes after an
+/// outage in which each of them broke.
+#[derive(Debug, Clone, Copy)]
+struct Steadily;
+
+impl Iterator for Steadily {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(WATCH_AGAIN)
+    }
+}
+
+impl Backoff for Steadily {
+    fn reset(&mut self) {}
 }
 
 impl Context {
@@ -121,6 +143,7 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         .watches(Api::<ResourceQuota>::all(client.clone()), ours.clone(), move |quota| two(quota.namespace()))
         .watches(Api::<ServiceAccount>::all(client.clone()), ours.clone(), move |account| three(account.namespace()))
         .watches(Api::<Namespace>::all(client.clone()), ours, move |namespace| four(Some(namespace.name_any())))
+        .trigger_backoff(Steadily)
         .shutdown_on_signal()
         .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
         .for_each(|result| async move {
@@ -129,6 +152,7 @@ pub async fn run(options: Options) -> Result<(), Problem> {
             }
         });
     let templates = Controller::new(Api::<Template>::all(client), watcher::Config::default())
+        .trigger_backoff(Steadily)
         .shutdown_on_signal()
         .run(templates::reconcile, templates::after_error, context)
         .for_each(|_| async {});

@@ -1,6 +1,7 @@
 //! Prove, then open: the two steps that decide whether user code ever runs.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{Go, Phase};
@@ -10,7 +11,7 @@ use cubicle_core::level::EngineKind;
 use cubicle_core::notebook;
 use cubicle_core::plan::{Limits, Situation};
 use cubicle_core::problem::Problem;
-use cubicle_core::report::Report;
+use cubicle_core::report::{GuaranteeReport, Report};
 use cubicle_core::template::Template as Document;
 use cubicle_core::workspace::{Progress, State, Step, Workspace as Record};
 use jiff::Timestamp;
@@ -29,6 +30,7 @@ use super::reconcile::{Error, remove, sentence};
 use super::status::{reason, say, set};
 use super::{Context, MANAGER, walls};
 use crate::admitted;
+use crate::door::Door;
 use crate::names::{self, MANAGED_BY};
 use crate::objects::Request;
 use crate::prove::{Gate, prove};
@@ -52,13 +54,6 @@ pub(super) async fn prove_and_open(
     asked: &Pod,
     request: &Request<'_>,
 ) -> Result<Action, Error> {
-    // As it is, not as it was last watched: a nonce that an attempt wrote just before its connection to the API
-    // server broke must not be missed, or the notebook that runs already would be taken for a gate.
-    let latest = Api::<Workspace>::all(context.client.clone()).get(&workspace.name_any()).await?;
-    if latest.spec != workspace.spec || latest.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::requeue(SOON));
-    }
-    let workspace = &latest;
     let mut status = workspace.status.clone().unwrap_or_default();
     let generation = workspace.metadata.generation;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
@@ -70,49 +65,34 @@ pub(super) async fn prove_and_open(
         return refuse(workspace, context, pods, pod, &why).await;
     }
     let Some(ip) = address(pod) else { return Ok(Action::requeue(SOON)) };
-    if status.nonce.is_some() {
-        // A go was on its way when an earlier controller ended. Whether the notebook runs cannot
-        // be told from outside for sure, so this pod is never opened.
-        remove(pods, pod).await?;
-        status.nonce = None;
-        context.write(workspace, status).await?;
-        return Ok(Action::requeue(SOON));
-    }
     status.state = Some(State::Proving);
     status.node = Some(node.clone());
     status.pod_uid = pod.uid();
     set(&mut status, generation, "Built", true, reason::BUILT, "the walls stand, and the gate runs");
     say(&mut status, Step::Build, Progress::Done, &format!("the walls stand, and the gate runs on {node}"));
     say(&mut status, Step::Prove, Progress::Running, "trying every wall from inside");
-    context.write(workspace, status.clone()).await?;
+    let written = context.write(workspace, status.clone()).await?;
 
     let began = Instant::now();
     let started_at = Timestamp::now();
-    status.walls = walls::digests(context, workspace, pod).await?;
-    let found = Proving::read(context, request, &node).await?;
     let nonce = secret();
-    let key = context.gate_key.signing();
-    let door = SocketAddr::new(ip, request.template.spec.port);
-    let launch = request.launch.to_string();
-    let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let proof = prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await;
-    let (mut guarantees, mut gate) = match proof {
+    let (walls, guarantees, mut gate) = match attempt(workspace, context, pod, request, ip, &nonce).await {
         Ok(proven) => proven,
-        Err(problem) if ran_for(pod) > UNPROVEN => {
+        Err(Error::Problem(problem)) if ran_for(pod) > UNPROVEN => {
             // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
-            return refuse(workspace, context, pods, pod, &sentence(&problem)).await;
+            return refuse(&written, context, pods, pod, &sentence(&problem)).await;
         }
-        Err(problem) => return Err(Error::Problem(problem)),
+        Err(error) => return Err(error),
     };
-    context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
+    status.walls = walls;
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     keep(context, workspace, &report).await?;
     status.summary = Some(report.summary.into());
     status.proven_at = Some(Time(k8s_openapi::jiff::Timestamp::now()));
     let summary = report.summary;
     if !summary.opens() || summary.held == 0 {
-        context.write(workspace, status).await?;
-        return refuse(workspace, context, pods, pod, &report.refusal()).await;
+        let written = context.write(&written, status).await?;
+        return refuse(&written, context, pods, pod, &report.refusal()).await;
     }
     let message = format!("{} held, {} absent, {} not claimed", summary.held, summary.absent, summary.not_claimed);
     set(&mut status, generation, "Proven", true, reason::PROVEN, &message);
@@ -120,7 +100,7 @@ pub(super) async fn prove_and_open(
     say(&mut status, Step::Open, Progress::Running, "starting the notebook");
     // Written before the go: a controller that ends in between leaves a nonce without a route.
     status.nonce = Some(nonce.clone());
-    context.write(workspace, status.clone()).await?;
+    let written = context.write(&written, status.clone()).await?;
 
     let token = context.route_key.token(request.uid, &nonce);
     let image = request.settings.image(request.template).map_err(Error::Problem)?;
@@ -131,19 +111,18 @@ pub(super) async fn prove_and_open(
         environment: notebook::environment(request.template, digest, token.expose_secret(), Some(ip), None),
         directory: request.template.spec.home.mount_path.clone(),
     };
-    match gate.ask(key, &Demand::Go(go), GO).await {
-        Ok(Reply::Started) => {}
-        Ok(other) => {
-            return refuse(workspace, context, pods, pod, &format!("the gate did not start the notebook: {other:?}"))
-                .await;
-        }
-        Err(error) => {
-            return refuse(workspace, context, pods, pod, &format!("the gate did not take the go: {error}")).await;
-        }
+    let refused = match gate.ask(context.gate_key.signing(), &Demand::Go(go), GO).await {
+        Ok(Reply::Started) => None,
+        Ok(other) => Some(format!("the gate did not start the notebook: {other:?}")),
+        Err(error) => Some(format!("the gate did not take the go: {error}")),
+    };
+    if let Some(why) = refused {
+        return refuse(&written, context, pods, pod, &why).await;
     }
     drop(gate);
+    let door = SocketAddr::new(ip, request.template.spec.port);
     if let Err(why) = wait_until_it_answers(door, token.expose_secret(), pods, pod).await {
-        context.end(workspace, State::Failed, &why).await?;
+        context.end(&written, State::Failed, &why).await?;
         return Ok(Action::requeue(SOON));
     }
     status.state = Some(State::Running);
@@ -153,7 +132,7 @@ pub(super) async fn prove_and_open(
     status.verified = workspace.spec.verify;
     set(&mut status, generation, "Open", true, reason::OPEN, "the notebook answers");
     say(&mut status, Step::Open, Progress::Done, "the notebook answers");
-    context.write(workspace, status).await?;
+    context.write(&written, status).await?;
     context.tell(workspace, EventType::Normal, reason::OPEN, &message).await;
     Ok(Action::requeue(SOON))
 }
@@ -164,6 +143,7 @@ fn ran_for(pod: &Pod) -> Duration {
     Duration::from_secs(u64::try_from(Timestamp::now().as_second() - made).unwrap_or_default())
 }
 
+/// Ends it. Written before the pod goes: a controller that ends in between has refused, and does not try again.
 async fn refuse(
     workspace: &Workspace,
     context: &Context,
@@ -171,11 +151,31 @@ async fn refuse(
     pod: &Pod,
     why: &str,
 ) -> Result<Action, Error> {
+    context.end(workspace, State::Refused, why).await?;
     remove(pods, pod).await?;
-    // What was written meanwhile, the verdict counts above all, stays.
-    let latest = Api::<Workspace>::all(context.client.clone()).get(&workspace.name_any()).await?;
-    context.end(&latest, State::Refused, why).await?;
     Ok(Action::requeue(SOON))
+}
+
+/// Tries every wall; the walls' digests, the verdicts, and the door that takes the go.
+async fn attempt(
+    workspace: &Workspace,
+    context: &Context,
+    pod: &Pod,
+    request: &Request<'_>,
+    ip: IpAddr,
+    nonce: &str,
+) -> Result<(BTreeMap<String, String>, Vec<GuaranteeReport>, Door), Error> {
+    let walls = walls::digests(context, workspace, pod).await?;
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+    let found = Proving::read(context, request, &node).await?;
+    let door = SocketAddr::new(ip, request.template.spec.port);
+    let launch = request.launch.to_string();
+    let gate = Gate { address: door, workspace: request.uid, launch: &launch };
+    let key = context.gate_key.signing();
+    let proof = prove(gate, found.reference, key, &found.situation, Phase::Gate, nonce).await;
+    let (mut guarantees, gate) = proof.map_err(Error::Problem)?;
+    context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
+    Ok((walls, guarantees, gate))
 }
 
 /// What a proof on one node needs.

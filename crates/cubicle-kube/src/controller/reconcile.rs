@@ -1,6 +1,7 @@
 //! One workspace: from what is wanted and what is to the next step. Everything that is known is
 //! in the cluster, so that a controller that was killed anywhere goes on from there.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,17 +19,18 @@ use kube::runtime::finalizer::{self, Event};
 use kube::{Api, ResourceExt};
 
 use super::apply::{self, Failure};
+use super::decide::{self, Next};
 use super::status::{reason, say, set};
 use super::{Context, MANAGER};
 use crate::names::{self, FINALIZER};
 use crate::objects::{self, Request};
-use crate::resources::{Identity, Template, Workspace};
+use crate::resources::{Identity, Template, Workspace, WorkspaceStatus};
 use crate::surroundings::Surroundings;
 
-/// How long a pod may take until its gate runs, in seconds.
-const START_SECONDS: i64 = 120;
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
+/// Between two looks at a pod on its way, whose events come while the watches stand.
+const MEANWHILE: Duration = Duration::from_secs(2);
 
 /// Why a reconciliation ended early; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +49,14 @@ pub(crate) enum Error {
 pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) -> Result<Action, Error> {
     let name = workspace.name_any();
     let api = Api::<Workspace>::all(context.client.clone());
+    // As it is, not as it was last watched: while the watches are broken the cache stands still, and
+    // from an old state of a launch that has ended a second one would be made.
+    let Some(workspace) = api.get_opt(&name).await? else {
+        context.succeeded(&name);
+        return Ok(Action::await_change());
+    };
     let inner = Arc::clone(&context);
-    let action = finalizer::finalizer(&api, FINALIZER, workspace, |event| async move {
+    let action = finalizer::finalizer(&api, FINALIZER, Arc::new(workspace), |event| async move {
         match event {
             Event::Apply(workspace) => step(&workspace, &inner).await,
             Event::Cleanup(workspace) => clean_up(&workspace, &inner).await,
@@ -69,11 +77,34 @@ pub(crate) fn after_error(workspace: Arc<Workspace>, error: &Error, context: Arc
     Action::requeue(wait)
 }
 
-/// The pod of this workspace, wherever it is now.
+/// What is there of this workspace now.
 pub(super) struct Place {
     pub(super) identity: Identity,
     pub(super) pods: Api<Pod>,
     pub(super) pod: Option<Pod>,
+    /// Whether a twin stands. It is in use by nobody: whoever makes one removes it, unless it was killed.
+    twin: bool,
+}
+
+impl Place {
+    /// What decides about the objects of this launch.
+    pub(super) fn request<'a>(
+        &'a self,
+        workspace: &'a Workspace,
+        context: &'a Context,
+        template: &'a Document,
+        window: &'a [SocketAddr],
+    ) -> Request<'a> {
+        Request {
+            settings: &context.settings,
+            identity: &self.identity,
+            uid: workspace.metadata.uid.as_deref().unwrap_or_default(),
+            launch: workspace.spec.launch,
+            template,
+            gate_key: context.gate_key.public(),
+            window,
+        }
+    }
 }
 
 async fn find(workspace: &Workspace, context: &Context) -> Result<Result<Place, Problem>, kube::Error> {
@@ -84,40 +115,82 @@ async fn find(workspace: &Workspace, context: &Context) -> Result<Result<Place, 
     let namespace = names::namespace(context.settings.tenancy, &identity);
     let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace);
     let pod = pods.get_opt(identity.id.as_str()).await?;
-    Ok(Ok(Place { identity, pods, pod }))
+    // Twins are made beside what is or was open, and by one reconciliation of it at a time: the one
+    // that stands now was left by a controller that was killed.
+    let mut twin = false;
+    if workspace.status.as_ref().is_some_and(|status| status.opened_at.is_some())
+        && let Some(left) = pods.get_opt(&objects::twin_name(&identity.id)).await?
+    {
+        remove(&pods, &left).await?;
+        twin = true;
+    }
+    Ok(Ok(Place { identity, pods, pod, twin }))
 }
 
 async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error> {
-    let status = workspace.status.clone().unwrap_or_default();
-    let fresh = status.state.is_none() || status.launch < workspace.spec.launch;
-    let over = matches!(status.state, Some(State::Refused | State::Failed | State::Stopped)) && !fresh;
     let place = match find(workspace, context).await? {
         Ok(place) => place,
         Err(problem) => {
-            if !over {
+            let status = workspace.status.as_ref();
+            let known = status.is_some_and(|status| status.launch >= workspace.spec.launch);
+            let over = status.and_then(|status| status.state).is_some_and(|state| !state.is_live());
+            if !(known && over) {
                 context.end(workspace, State::Failed, &sentence(&problem)).await?;
             }
             return Ok(Action::await_change());
         }
     };
-    if !workspace.spec.run || over {
-        return stop(workspace, context, &place, over).await;
-    }
-    if !fresh && status.state == Some(State::Running) {
-        // A running notebook goes on when its template is gone or changed.
-        return watch(workspace, context, &place).await;
-    }
-    let document = match template(workspace, context).await? {
-        Ok(document) => document,
-        Err(problem) => {
-            context.end(workspace, State::Failed, &sentence(&problem)).await?;
-            return Ok(Action::await_change());
+    let next = decide::next(workspace, place.pod.as_ref(), Timestamp::now());
+    match (next, &place.pod) {
+        (Next::Rest, _) => Ok(Action::await_change()),
+        (Next::Wait, _) => Ok(Action::requeue(MEANWHILE)),
+        (Next::Remove, Some(pod)) => {
+            remove(&place.pods, pod).await?;
+            Ok(Action::requeue(SOON))
         }
-    };
-    if fresh {
-        return begin(workspace, context, &place, &document).await;
+        (Next::Stopping, _) => {
+            let mut status = workspace.status.clone().unwrap_or_default();
+            status.state = Some(State::Stopping);
+            status.reason = String::new();
+            // Before the pod: its address may be another pod's as soon as it is gone.
+            status.route = None;
+            context.write(workspace, status).await?;
+            Ok(Action::requeue(SOON))
+        }
+        (Next::Stopped, _) => {
+            let said = workspace.status.as_ref().filter(|status| status.state == Some(State::Stopping));
+            let why = said.map(|status| status.reason.as_str()).filter(|why| !why.is_empty());
+            context.end(workspace, State::Stopped, why.unwrap_or("stopped; the home is kept")).await?;
+            Ok(Action::await_change())
+        }
+        (Next::Forget, _) => {
+            let status = WorkspaceStatus { nonce: None, ..workspace.status.clone().unwrap_or_default() };
+            context.write(workspace, status).await?;
+            Ok(Action::requeue(SOON))
+        }
+        (Next::Fail(why), _) => {
+            context.end(workspace, State::Failed, &why).await?;
+            Ok(Action::requeue(SOON))
+        }
+        // A running notebook goes on when its template is gone or changed.
+        (Next::Look, Some(pod)) => super::later::look(workspace, context, &place, pod).await,
+        (next @ (Next::Begin | Next::Make | Next::Prove), _) => {
+            let document = match template(workspace, context).await? {
+                Ok(document) => document,
+                Err(problem) => {
+                    context.end(workspace, State::Failed, &sentence(&problem)).await?;
+                    return Ok(Action::await_change());
+                }
+            };
+            if next == Next::Begin {
+                begin(workspace, context, &place, &document).await
+            } else {
+                launch(workspace, context, &place, &document).await
+            }
+        }
+        // What needs a pod is not decided without one.
+        (Next::Remove | Next::Look, None) => Ok(Action::requeue(SOON)),
     }
-    launch(workspace, context, place, &document).await
 }
 
 async fn template(workspace: &Workspace, context: &Context) -> Result<Result<Document, Problem>, kube::Error> {
@@ -135,10 +208,6 @@ async fn template(workspace: &Workspace, context: &Context) -> Result<Result<Doc
 
 /// A new launch: nothing of an earlier one is left, and what the gate will dial is settled.
 async fn begin(workspace: &Workspace, context: &Context, place: &Place, document: &Document) -> Result<Action, Error> {
-    if let Some(pod) = &place.pod {
-        remove(&place.pods, pod).await?;
-        return Ok(Action::requeue(SOON));
-    }
     // Nothing is built for an image that the site refuses.
     match context.settings.judge_image(document) {
         Ok(judged) if judged.opens => {}
@@ -187,19 +256,11 @@ async fn begin(workspace: &Workspace, context: &Context, place: &Place, document
     Ok(Action::requeue(SOON))
 }
 
-async fn launch(workspace: &Workspace, context: &Context, place: Place, document: &Document) -> Result<Action, Error> {
+/// Makes walls and pod, or proves the pod that is there.
+async fn launch(workspace: &Workspace, context: &Context, place: &Place, document: &Document) -> Result<Action, Error> {
     let status = workspace.status.clone().unwrap_or_default();
-    let window: Vec<std::net::SocketAddr> = status.window.iter().filter_map(|text| text.parse().ok()).collect();
-    let uid = workspace.uid().unwrap_or_default();
-    let request = Request {
-        settings: &context.settings,
-        identity: &place.identity,
-        uid: &uid,
-        launch: workspace.spec.launch,
-        template: document,
-        gate_key: context.gate_key.public(),
-        window: &window,
-    };
+    let window: Vec<SocketAddr> = status.window.iter().filter_map(|text| text.parse().ok()).collect();
+    let request = place.request(workspace, context, document, &window);
     let desired = objects::tenant(&request).and_then(|tenant| Ok((tenant, objects::workspace(&request)?)));
     let (tenant, built) = match desired {
         Ok(desired) => desired,
@@ -208,81 +269,25 @@ async fn launch(workspace: &Workspace, context: &Context, place: Place, document
             return Ok(Action::await_change());
         }
     };
-    let Some(pod) = place.pod else {
-        let made = async {
-            apply::tenant(&context.client, &tenant).await?;
-            apply::walls(&context.client, &built).await?;
-            let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-            place.pods.create(&parameters, &built.pod).await.map_err(|error| apply::sort("the pod", error))
-        };
-        return match made.await {
-            Ok(_) => Ok(Action::requeue(SOON)),
-            Err(Failure::Refused(problem)) => {
-                context.end(workspace, State::Failed, &sentence(&problem)).await?;
-                Ok(Action::await_change())
-            }
-            // Another reconciliation was quicker, or the old pod is not gone yet.
-            Err(Failure::Later(kube::Error::Api(api))) if api.is_already_exists() => Ok(Action::requeue(SOON)),
-            Err(Failure::Later(error)) => Err(error.into()),
-        };
-    };
-    if pod.annotations().get("cubicle.dev/launch") != Some(&workspace.spec.launch.to_string()) {
-        remove(&place.pods, &pod).await?;
-        return Ok(Action::requeue(SOON));
-    }
-    match phase(&pod) {
-        Phase::Starting(why) => {
-            let made = pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-            if Timestamp::now().as_second() - made.as_second() > START_SECONDS {
-                let why = format!("the pod did not start within {START_SECONDS} s: {why}");
-                context.end(workspace, State::Failed, &why).await?;
-            }
-            Ok(Action::requeue(SOON))
-        }
-        Phase::Ended(why) => {
-            context.end(workspace, State::Failed, &format!("the pod ended before it was open: {why}")).await?;
-            Ok(Action::requeue(SOON))
-        }
-        Phase::Runs => super::open::prove_and_open(workspace, context, &place.pods, &pod, &built.pod, &request).await,
-    }
-}
-
-/// A running workspace: its pod is the one that was judged, and it runs.
-async fn watch(workspace: &Workspace, context: &Context, place: &Place) -> Result<Action, Error> {
-    let judged = workspace.status.as_ref().and_then(|status| status.pod_uid.clone());
-    let why = match &place.pod {
-        None => "its pod is gone".to_owned(),
-        Some(pod) if pod.uid() != judged => "its pod is not the one that was proven".to_owned(),
-        Some(pod) if pod.metadata.deletion_timestamp.is_some() => "its pod is being deleted".to_owned(),
-        Some(pod) => match phase(pod) {
-            Phase::Runs => return super::later::look(workspace, context, place, pod).await,
-            Phase::Starting(why) | Phase::Ended(why) => format!("its pod ended: {why}"),
-        },
-    };
-    context.end(workspace, State::Failed, &why).await?;
-    Ok(Action::requeue(SOON))
-}
-
-/// Nothing of it is to run.
-async fn stop(workspace: &Workspace, context: &Context, place: &Place, over: bool) -> Result<Action, Error> {
     if let Some(pod) = &place.pod {
-        if !over && workspace.status.as_ref().and_then(|status| status.state) != Some(State::Stopping) {
-            let mut status = workspace.status.clone().unwrap_or_default();
-            status.state = Some(State::Stopping);
-            status.reason = String::new();
-            // Before the pod: its address may be another pod's as soon as it is gone.
-            status.route = None;
-            context.write(workspace, status).await?;
+        return super::open::prove_and_open(workspace, context, &place.pods, pod, &built.pod, &request).await;
+    }
+    let made = async {
+        apply::tenant(&context.client, &tenant).await?;
+        apply::walls(&context.client, &built).await?;
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        // Never a second one: the name is the workspace's.
+        place.pods.create(&parameters, &built.pod).await.map_err(|error| apply::sort("the pod", error))
+    };
+    match made.await {
+        Ok(_) => Ok(Action::requeue(SOON)),
+        Err(Failure::Refused(problem)) => {
+            context.end(workspace, State::Failed, &sentence(&problem)).await?;
+            Ok(Action::await_change())
         }
-        remove(&place.pods, pod).await?;
-        return Ok(Action::requeue(SOON));
+        Err(Failure::Later(kube::Error::Api(api))) if api.is_already_exists() => Ok(Action::requeue(SOON)),
+        Err(Failure::Later(error)) => Err(error.into()),
     }
-    if !over {
-        let said = workspace.status.as_ref().filter(|status| status.state == Some(State::Stopping));
-        let why = said.map(|status| status.reason.as_str()).filter(|why| !why.is_empty());
-        context.end(workspace, State::Stopped, why.unwrap_or("stopped; the home is kept")).await?;
-    }
-    Ok(Action::await_change())
 }
 
 /// The workspace goes when nothing of it runs any more; namespace and home stay.
@@ -292,6 +297,9 @@ async fn clean_up(workspace: &Workspace, context: &Context) -> Result<Action, Er
         remove(&place.pods, pod).await?;
         // The finalizer goes with a clean-up that succeeds, and the pod is still there.
         return Err(Error::Problem(Problem::engine("its pod is not gone yet", "")));
+    }
+    if place.twin {
+        return Err(Error::Problem(Problem::engine("its twin is not gone yet", "")));
     }
     if workspace.spec.delete_home {
         delete_home(workspace, context, &place).await?;
@@ -327,50 +335,6 @@ pub(super) async fn remove(pods: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-/// How far a pod is.
-enum Phase {
-    Starting(String),
-    Runs,
-    Ended(String),
-}
-
-fn phase(pod: &Pod) -> Phase {
-    let Some(status) = &pod.status else { return Phase::Starting("it was not looked at".to_owned()) };
-    let container = status.container_statuses.iter().flatten().next().and_then(|one| one.state.as_ref());
-    if let Some(ended) = container.and_then(|state| state.terminated.as_ref()) {
-        let why = ended.reason.clone().unwrap_or_default();
-        return Phase::Ended(format!("exit code {} {why}", ended.exit_code));
-    }
-    match status.phase.as_deref() {
-        Some("Failed" | "Succeeded") => {
-            let why = status.message.clone().or_else(|| status.reason.clone());
-            Phase::Ended(why.unwrap_or_else(|| "without a reason".to_owned()))
-        }
-        Some("Running") if container.is_some_and(|state| state.running.is_some()) => Phase::Runs,
-        _ => {
-            let waiting = container.and_then(|state| state.waiting.as_ref());
-            let scheduled =
-                status.conditions.iter().flatten().find(|one| one.type_ == "PodScheduled" && one.status == "False");
-            let text = |reason: &Option<String>, message: &Option<String>| {
-                format!("{} {}", reason.clone().unwrap_or_default(), message.clone().unwrap_or_default())
-            };
-            let why = waiting
-                .map(|one| text(&one.reason, &one.message))
-                .or_else(|| scheduled.map(|one| text(&one.reason, &one.message)));
-            Phase::Starting(why.unwrap_or_else(|| "no reason is known".to_owned()).chars().take(300).collect())
-        }
-    }
-}
-
-/// Whether a pod's gate runs; an error when it ended.
-pub(super) fn phase_of(pod: &Pod) -> Result<bool, String> {
-    match phase(pod) {
-        Phase::Runs => Ok(true),
-        Phase::Starting(_) => Ok(false),
-        Phase::Ended(why) => Err(why),
     }
 }
 

@@ -4,6 +4,7 @@ use cubicle_core::workspace::{Progress, State, Step};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use kube::core::Status;
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
@@ -64,8 +65,23 @@ pub(super) fn say(status: &mut WorkspaceStatus, step: Step, state: Progress, mes
     status.steps.push(StepEntry { step, state, message, elapsed_ms });
 }
 
+/// How often a status is written again over another version of its object.
+const MOST_WRITES: u32 = 5;
+
+/// Whether this is the same object with the same status, whatever else was changed.
+fn same(read: &Workspace, now: &Workspace) -> bool {
+    read.metadata.uid == now.metadata.uid
+        && read.status.clone().unwrap_or_default() == now.status.clone().unwrap_or_default()
+}
+
 impl Context {
-    /// Writes the status, unless it is that already.
+    /// Writes the status, unless it is that already, and returns the workspace as it is then.
+    ///
+    /// Only over the status that `workspace` has: whoever decided from an older one would turn a
+    /// launch back. What others write, the specification and the metadata, may have changed.
+    ///
+    /// # Errors
+    /// A conflict, when the status or the object is another one meanwhile.
     pub(super) async fn write(
         &self,
         workspace: &Workspace,
@@ -76,13 +92,27 @@ impl Context {
             return Ok(workspace.clone());
         }
         let api = Api::<Workspace>::all(self.client.clone());
-        let patch = json!({
-            "apiVersion": Workspace::api_version(&()),
-            "kind": Workspace::kind(&()),
-            "status": status,
-        });
-        let parameters = PatchParams::apply(MANAGER).force();
-        api.patch_status(&workspace.name_any(), &parameters, &Patch::Apply(&patch)).await
+        let name = workspace.name_any();
+        let mut version = workspace.resource_version();
+        for _ in 0..MOST_WRITES {
+            let patch = json!({
+                "apiVersion": Workspace::api_version(&()),
+                "kind": Workspace::kind(&()),
+                "metadata": {"resourceVersion": version},
+                "status": status,
+            });
+            let conflict =
+                match api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await {
+                    Err(kube::Error::Api(answer)) if answer.is_conflict() => kube::Error::Api(answer),
+                    other => return other,
+                };
+            let now = api.get(&name).await?;
+            if !same(workspace, &now) {
+                return Err(conflict);
+            }
+            version = now.resource_version();
+        }
+        Err(kube::Error::Api(Box::new(Status::failure("the workspace changes too often", "Conflict").with_code(409))))
     }
 
     /// Asks for the end of a running workspace, with the reason that its page will show.
@@ -143,5 +173,33 @@ impl Context {
         if let Err(error) = self.recorder.publish(&event, &workspace.object_ref(&())).await {
             tracing::debug!(%error, "an event was not told");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_written_over_the_one_that_was_read_only() {
+        let read: Workspace = serde_json::from_value(json!({
+            "apiVersion": "cubicle.dev/v1alpha1",
+            "kind": "Workspace",
+            "metadata": {"name": "w-0123456789ab", "uid": "one", "resourceVersion": "1"},
+            "spec": {"template": "desk", "owner": {"id": "u-ba9876543210", "name": "alice"}},
+        }))
+        .expect("a workspace");
+        let mut now = read.clone();
+        now.metadata.resource_version = Some("2".to_owned());
+        now.spec.run = false;
+        now.status = Some(WorkspaceStatus::default());
+        assert!(same(&read, &now), "an empty status is none");
+        now.status = Some(WorkspaceStatus { state: Some(State::Running), ..WorkspaceStatus::default() });
+        assert!(!same(&read, &now), "somebody went on meanwhile");
+        let other = Workspace {
+            metadata: kube::core::ObjectMeta { uid: Some("two".to_owned()), ..read.metadata.clone() },
+            ..read.clone()
+        };
+        assert!(!same(&read, &other), "another object of this name");
     }
 }

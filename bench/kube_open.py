@@ -1,0 +1,118 @@
+"""From the request to the first answer of a workspace on a cluster, against a bare pod of the same image in the
+same run, in pairs. Milliseconds. The image answers at once, so that what is measured is the platform."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests/kubernetes/checks"))
+import installation  # noqa: E402
+from trial import PROGRAM, Trial, namespace  # noqa: E402
+
+PAIRS = int(os.environ.get("CUBICLE_BENCH_PAIRS", "5"))
+STEPS = ["request", "plan", "build", "prove", "open"]
+PORT = 8888
+
+
+def inside(cluster: str, command: str, given: dict, seconds: float = 300) -> dict:
+    """Runs a command of kube_client.py in the cluster's network namespace."""
+    words = [PROGRAM, "exec", cluster, "--", sys.executable, HERE / "kube_client.py", command]
+    done = subprocess.run(words, input=json.dumps(given), capture_output=True, text=True, timeout=seconds)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command}: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def site(name: str):
+    """A cluster with Cilium and the chart on it."""
+    with tempfile.TemporaryDirectory(prefix="cubicle-bench-", dir="/var/tmp") as folder:
+        images = installation.Images(Path(folder))
+        trial = Trial(name)
+        try:
+            trial.up("--enforcer", "cilium")
+            found = installation.Site(trial, images)
+            found.install()
+            yield found
+        finally:
+            trial.command("down", name, accept=(0, 1))
+
+
+def bare(image: str, name: str) -> dict:
+    """A pod as anyone would write it: the same image, command, limits and kind of home."""
+    amounts = {"cpu": "500m", "memory": "256Mi"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "bare"},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "notebook",
+                "image": image,
+                "imagePullPolicy": "Never",
+                "command": ["/bin/dial", "listen", "-name", "desk", str(PORT)],
+                "resources": {"requests": amounts, "limits": amounts},
+                "volumeMounts": [{"name": "home", "mountPath": "/home/user"}],
+            }],
+            "volumes": [{"name": "home", "persistentVolumeClaim": {"claimName": "home"}}],
+        },
+    }
+
+
+CLAIM = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolumeClaim",
+    "metadata": {"name": "home", "namespace": "bare"},
+    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}},
+}
+
+
+def shares(steps: list[dict]) -> dict[str, float]:
+    """How long each step took."""
+    ends = {one["step"]: one["elapsedMs"] for one in steps if one["state"] == "done"}
+    found, last = {}, 0
+    for step in STEPS:
+        if step in ends:
+            found[step] = float(ends[step] - last)
+            last = ends[step]
+    return found
+
+
+def measure() -> tuple[list[dict], int]:
+    """Pairs of (ours, bare); the first of each makes home and volume and is not counted."""
+    ours, peer, ready, unproven = [], [], [], []
+    parts: dict[str, list[float]] = {step: [] for step in STEPS}
+    with site("bench-open") as found:
+        found.trial.apply(namespace("bare"), CLAIM)
+        for turn in range(PAIRS + 1):
+            name = found.name()
+            thing = installation.workspace(name, "u-000000000001")
+            came = inside(found.trial.name, "workspace", {"object": thing})
+            if came["state"] != "running":
+                raise RuntimeError(f"the workspace is {came['state']}: {came['reason']}")
+            found.delete(name)
+            pod = bare(found.images.desk, f"bare-{turn}")
+            answer = inside(found.trial.name, "pod", {"object": pod, "port": PORT})
+            found.trial.kubectl("delete", "pod", f"bare-{turn}", "-n", "bare", "--grace-period=0", "--force")
+            if turn == 0:
+                continue
+            took = shares(came["steps"])
+            ours.append(came["marks"]["running"])
+            unproven.append(came["marks"]["running"] - took["prove"] - took["open"])
+            peer.append(answer["answered"])
+            ready.append(answer["ready"])
+            for step, value in took.items():
+                parts[step].append(value)
+            print(f"{turn}: ours {ours[-1]:.0f} ms {took}, bare {peer[-1]:.0f} ms (ready {ready[-1]:.0f})", flush=True)
+    cases = [
+        {"case": "request to first answer (ms)", "ours": ours, "peer": peer},
+        {"case": "without proof and the notebook's own start (ms)", "ours": unproven, "peer": ready},
+    ]
+    cases += [{"case": f"of which {step} (ms)", "ours": values} for step, values in parts.items() if values]
+    return cases, PAIRS
