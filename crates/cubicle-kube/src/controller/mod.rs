@@ -3,6 +3,7 @@
 mod apply;
 mod later;
 mod lease;
+mod manifests;
 mod open;
 mod reconcile;
 mod status;
