@@ -30,10 +30,10 @@ const AGREE: &str = "ManifestsAndProofAgree";
 const DISAGREE: &str = "ManifestsAndProofDisagree";
 
 /// Research ids of what is compared.
-const COMPARED: [&str; 35] = [
+const COMPARED: [&str; 34] = [
     "CP-01", "NS-03", "NS-04", "NS-05", "NS-08", "ND-04", "ND-05", "NW-07", "NW-12", "NW-13", "NW-14", "NW-15",
-    "NW-16", "NW-17", "NW-18", "NW-19", "CT-01", "CT-02", "CT-03", "CT-04", "CT-05", "CT-18", "CT-21", "CT-22",
-    "CT-23", "CT-24", "CT-25", "IM-01", "IM-04", "SV-10", "NN-01", "NN-02", "NN-04", "NN-07", "NN-08",
+    "NW-16", "NW-18", "NW-19", "CT-01", "CT-02", "CT-03", "CT-04", "CT-05", "CT-18", "CT-21", "CT-22", "CT-23",
+    "CT-24", "CT-25", "IM-01", "IM-04", "SV-10", "NN-01", "NN-02", "NN-04", "NN-07", "NN-08",
 ];
 
 /// The group of the policies of whole clusters.
