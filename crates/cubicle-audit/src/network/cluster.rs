@@ -281,7 +281,8 @@ const NETWORK_GROUPS: [&str; 16] = [
 ];
 
 /// Whether a kind changes the network in ways that are not known here.
-pub(crate) fn changes_the_network(group: &str, kind: &str) -> bool {
+#[must_use]
+pub fn changes_the_network(group: &str, kind: &str) -> bool {
     NETWORK_GROUPS.contains(&group)
         || (kind.ends_with("NetworkPolicy") && group != "networking.k8s.io" && group != "policy.networking.k8s.io")
 }

@@ -29,6 +29,7 @@ pub mod selector;
 pub mod service;
 pub mod special;
 
+pub use cluster::changes_the_network;
 pub use engine::{Behind, Door, Engine, FrontRoute, HostPort, Reach, Served, ServedBackend};
 pub use explain::{End, RuleRef, Verdict};
 pub use profile::{NoProfile, Profile};

@@ -135,6 +135,18 @@ const IDLE: &[(&str, &[&str])] = &[
 /// Groups of known layouts.
 const LAYOUTS: &[&str] = &["agents.x-k8s.io", "extensions.agents.x-k8s.io", "kubeflow.org"];
 
+/// Policies that may verify the signatures of images.
+const SIGNATURES: &[(&str, &[&str])] = &[
+    ("kyverno.io", &["ClusterPolicy", "Policy"]),
+    ("policies.kyverno.io", &["ImageValidatingPolicy", "NamespacedImageValidatingPolicy"]),
+    ("policy.sigstore.dev", &["ClusterImagePolicy"]),
+];
+
+/// Whether objects of a kind may verify the signatures of images.
+pub(crate) fn verifies_signatures(group: &str, kind: &str) -> bool {
+    SIGNATURES.iter().any(|(name, kinds)| *name == group && kinds.contains(&kind))
+}
+
 /// What a live cluster is asked about a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
@@ -150,7 +162,7 @@ pub enum Interest {
 #[must_use]
 pub fn interest(group: &str, kind: &str) -> Interest {
     let has = |table: &[(&str, &[&str])]| table.iter().any(|(name, kinds)| *name == group && kinds.contains(&kind));
-    let is_known = has(NAMESPACED) || has(CLUSTER_WIDE);
+    let is_known = has(NAMESPACED) || has(CLUSTER_WIDE) || verifies_signatures(group, kind);
     if has(IDLE) {
         Interest::None
     } else if is_known || LAYOUTS.contains(&group) || crate::network::cluster::changes_the_network(group, kind) {

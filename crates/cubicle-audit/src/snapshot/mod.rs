@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use collect::File;
+pub(crate) use kinds::verifies_signatures;
 pub use kinds::{Interest, interest};
 pub use node::{Entry, Node, Value};
 

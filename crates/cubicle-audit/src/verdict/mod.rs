@@ -225,6 +225,13 @@ pub fn audit(snapshot: &mut Snapshot, options: &Options) -> Report {
             Some(entry) if entry.alias == "IM-02" && options.registries.is_empty() => {
                 ruling(guarantee, Verdict::NotClaimed, "no list of registries was given (--registry)", 0)
             }
+            Some(entry) if entry.alias == "IM-03" && !rules::signature::is_meant(snapshot) => {
+                let why = format!(
+                    "level {} does not promise it, and no policy that verifies signatures was found",
+                    options.level
+                );
+                ruling(guarantee, Verdict::NotClaimed, &why, 0)
+            }
             Some(entry) if entry.alias == "IM-07" && scene.scan_rule.is_none() => {
                 ruling(guarantee, Verdict::NotClaimed, "no scan of the images was given (--scan)", 0)
             }

@@ -3,7 +3,7 @@
 use cubicle_core::report::Verdict;
 
 use crate::network::cluster::changes_the_network;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, verifies_signatures};
 
 /// Why nothing can be said for certain, and whether a breach is uncertain too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,9 @@ pub(super) fn unseen(snapshot: &Snapshot, alias: &str) -> Option<Unseen> {
     let mut hides_walls = false;
     for unread in snapshot.unread.iter().filter(|unread| matters(alias, &unread.group, &unread.kind)) {
         reasons.push(&unread.reason);
-        hides_walls |= is_wall(&unread.kind) || changes_the_network(&unread.group, &unread.kind);
+        hides_walls |= is_wall(&unread.kind)
+            || changes_the_network(&unread.group, &unread.kind)
+            || verifies_signatures(&unread.group, &unread.kind);
     }
     if !reasons.is_empty() {
         reasons.sort_unstable();
@@ -78,6 +80,7 @@ fn matters(alias: &str, group: &str, kind: &str) -> bool {
     let is = |list: &[&str]| list.contains(&alias);
     let is_network = || family == "NW" || is(&["CP-02", "CP-14", "NS-08", "NS-09", "NS-10", "SV-02", "SV-12", "SV-14"]);
     match kind {
+        _ if verifies_signatures(group, kind) => is(&["IM-03"]),
         _ if changes_the_network(group, kind) || group.ends_with("networking.k8s.io") => is_network(),
         "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding" | "ServiceAccount" | "Secret" | "ConfigMap" => {
             family == "CP" || is(&["NS-06", "NS-09", "NS-11", "NS-12", "SV-04", "SV-09", "SV-15"])

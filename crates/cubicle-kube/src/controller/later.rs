@@ -21,7 +21,7 @@ use super::decide::phase_of;
 use super::open::{Proving, keep, record, secret};
 use super::reconcile::{Error, Place, remove};
 use super::status::{reason, set};
-use super::{Context, MANAGER, apply, walls};
+use super::{Context, MANAGER, apply, manifests, walls};
 use crate::names;
 use crate::objects;
 use crate::prove::{Gate, prove};
@@ -240,6 +240,9 @@ async fn conclude(
         told.join("; ")
     };
     set(&mut status, generation, "Proven", holds, code, &message);
+    if let Some(report) = &seen.report {
+        manifests::compare(context, workspace, pod, (document.spec.level, report), &mut status).await;
+    }
     let closed = status.route.is_none();
     match document.spec.on_breach {
         OnBreach::Close if breached && !closed => {

@@ -4,6 +4,7 @@ mod apply;
 mod decide;
 mod later;
 mod lease;
+mod manifests;
 mod open;
 mod reconcile;
 mod status;

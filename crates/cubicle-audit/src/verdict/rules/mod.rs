@@ -9,6 +9,7 @@ mod node;
 mod placement;
 mod platform;
 mod rights;
+pub(crate) mod signature;
 mod storage;
 mod tenancy;
 
@@ -88,6 +89,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     always("CT-25", container::device_nodes),
     when("IM-01", |choices| choices.image >= Image::DigestPinned, image::pinned),
     always("IM-02", image::registry),
+    always("IM-03", signature::verified),
     always("IM-04", image::user),
     always("SV-04", storage::other_claims),
     always("SV-06", storage::leave_home),

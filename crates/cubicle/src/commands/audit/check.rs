@@ -135,8 +135,14 @@ impl Check {
         };
         if snapshot.objects.is_empty() && snapshot.unread.is_empty() {
             tell(&snapshot);
+            let named = self.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let named = match named.as_str() {
+                "" => "the cluster",
+                "-" => "standard input",
+                other => other,
+            };
             return Err(Problem::bad_input(
-                "there is no Kubernetes object in it",
+                format!("there is no Kubernetes object in {named}"),
                 "name files or folders with manifests, or pipe `helm template` into `cubicle audit -`",
             ));
         }
@@ -224,6 +230,10 @@ fn style(verdict: Verdict) -> Style {
 /// How many findings are shown in text: who has more reads them as JSON or HTML.
 const MOST_SHOWN: usize = 60;
 
+/// How many of them may be of one guarantee: a thousand images without a digest are one
+/// thing to do.
+const MOST_OF_ONE: usize = 5;
+
 /// How many kinds that could not be read are named.
 const MOST_UNREAD: usize = 8;
 
@@ -234,9 +244,16 @@ fn text(printer: &Printer, report: &Report) -> String {
     let counting: Vec<&Finding> = report.findings.iter().filter(|finding| finding.counts()).collect();
     let mut last = String::new();
     let like = alike(&counting);
-    for (finding, others) in like.iter().take(MOST_SHOWN) {
+    let (mut shown, mut of_one) = (0, 0);
+    for (at, (finding, others)) in like.iter().enumerate() {
+        if shown == MOST_SHOWN {
+            let left = like.len() - at;
+            text.push_str(&format!("\n... and {left} findings more: --format json or html has all\n"));
+            break;
+        }
         if finding.guarantee != last {
             last.clone_from(&finding.guarantee);
+            of_one = 0;
             let sentence =
                 report.guarantees.iter().find(|one| one.id == finding.guarantee).map(|one| one.sentence.as_str());
             let title = format!("{} {}", finding.alias, finding.guarantee);
@@ -246,11 +263,20 @@ fn text(printer: &Printer, report: &Report) -> String {
                 printer.paint(sentence.unwrap_or_default(), dimmed)
             ));
         }
-        text.push_str(&one(printer, finding, others));
-    }
-    if like.len() > MOST_SHOWN {
-        let left = like.len() - MOST_SHOWN;
-        text.push_str(&format!("\n... and {left} findings more: --format json or html has all\n"));
+        of_one += 1;
+        if of_one <= MOST_OF_ONE {
+            shown += 1;
+            text.push_str(&one(printer, finding, others));
+        }
+        let ends = like.get(at + 1).is_none_or(|(next, _)| next.guarantee != last);
+        if ends && of_one > MOST_OF_ONE {
+            let left = of_one - MOST_OF_ONE;
+            let findings = if left == 1 { "finding" } else { "findings" };
+            text.push_str(&format!(
+                "  ... and {left} {findings} more of {}: --format json or html has all\n",
+                finding.alias
+            ));
+        }
     }
     let suppressed = report.findings.len() - counting.len();
     if suppressed > 0 {
