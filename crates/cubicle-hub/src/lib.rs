@@ -11,6 +11,7 @@ mod cookies;
 mod crowd;
 mod fetch;
 mod hub;
+mod identity;
 mod limit;
 mod liveness;
 mod meter;
@@ -26,4 +27,5 @@ mod store;
 mod tls;
 
 pub use config::{HubConfig, Records, Timing, TlsFiles};
+pub use identity::{ProviderSettings, SignIn};
 pub use server::serve;

@@ -15,6 +15,7 @@
 //! | GET, POST `/sign-in` | `name`, `password`, `next` | [`sign_in`] |
 //! | GET, POST `/sign-in/link` | `token` (the GET's query, the POST's field), `next` | [`sign_in_link`] |
 //! | POST `/sign-out` | | 303 `/sign-in` |
+//! | GET `/signed-out` | query `provider` | [`signed_out`] |
 //! | GET `/account` | | [`account`] |
 //! | POST `/account/password` | `current`, `password`, `repeat` | 303 or [`account`] |
 //! | POST `/account/tokens` | `name`, `scope`, `days` | [`account`] with the token, once |
@@ -58,6 +59,7 @@ pub mod not_running;
 pub mod problem;
 pub mod sign_in;
 pub mod sign_in_link;
+pub mod signed_out;
 mod words;
 
 use cubicle_core::name::UserName;
@@ -85,8 +87,8 @@ pub struct Frame {
 pub struct Viewer {
     /// The name.
     pub name: UserName,
-    /// Whether the pages under `/admin` are shown.
-    pub admin: bool,
+    /// What the person may do: `admin`, `auditor` or `user`.
+    pub role: &'static str,
 }
 
 /// One page of a list that is searched and cut on the server.

@@ -16,6 +16,7 @@ use super::{see_other, shown};
 use crate::api::refuse_own;
 use crate::hub::Hub;
 use crate::pages::{self, admin_users::NewLink};
+use crate::store::{NewAccount, Role};
 
 /// The administrator's first page.
 pub(super) async fn index(_: Administrator) -> Response {
@@ -62,7 +63,8 @@ async fn page(
             workspaces: counts.get(&account.id).copied().unwrap_or_default(),
             id: account.id,
             name: account.name,
-            admin: account.admin,
+            role: account.role.as_str(),
+            by_provider: account.identity.is_some(),
             disabled: account.disabled,
             has_password: account.has_password,
             created_at: account.created_at,
@@ -83,7 +85,7 @@ async fn page(
 pub(super) struct NewUser {
     name: String,
     #[serde(default)]
-    admin: String,
+    role: Role,
 }
 
 /// Makes an account and shows its first sign-in link.
@@ -94,7 +96,7 @@ pub(super) async fn add(
 ) -> Response {
     let host = administrator.0.visitor.host.clone();
     let made = async {
-        let account = hub.store.add_account(form.name.trim().parse()?, form.admin == "yes", Vec::new()).await?;
+        let account = hub.store.add_account(NewAccount::local(form.name.trim().parse()?, form.role)).await?;
         new_link(&hub, &account, &host).await
     };
     let (status, extra) = match made.await {

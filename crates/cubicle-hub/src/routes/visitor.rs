@@ -65,7 +65,7 @@ impl Visitor {
             viewer: self
                 .session
                 .as_ref()
-                .map(|session| Viewer { name: session.account.name.clone(), admin: session.account.admin }),
+                .map(|session| Viewer { name: session.account.name.clone(), role: session.account.role.as_str() }),
             csrf: secret::form_token(self.bound_to.expose_secret()),
             now: Timestamp::now(),
             notice,

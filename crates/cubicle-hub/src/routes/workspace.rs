@@ -103,6 +103,9 @@ pub(super) async fn open(
     Query(opening): Query<Opening>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
+    if let Err(problem) = member.caller().require_work() {
+        return member.refuse(problem).into_response();
+    }
     if !member.caller().owns(&workspace) {
         // What stands in a notebook belongs to its user; an administrator may stop it, not enter.
         let problem = Problem::new(
@@ -149,6 +152,9 @@ pub(super) async fn start(
     Posted(NoFields {}): Posted<NoFields>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
+    if let Err(problem) = member.caller().require_work() {
+        return member.refuse(problem).into_response();
+    }
     match hub.engine.start(&workspace.id).await {
         Ok(workspace) => see_other(&format!("/workspaces/{}", workspace.id)),
         Err(problem) => member.refuse(problem).into_response(),
@@ -248,6 +254,9 @@ pub(super) async fn verify(
     Posted(NoFields {}): Posted<NoFields>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
+    if let Err(problem) = member.caller().require_work() {
+        return member.refuse(problem).into_response();
+    }
     match hub.engine.verify(&workspace.id, &[]).await {
         Ok(_) => see_other(&format!("/workspaces/{}/isolation?done=proven", workspace.id)),
         Err(problem) => member.refuse(problem).into_response(),
