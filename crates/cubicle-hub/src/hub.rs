@@ -13,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use crate::activity::ActivityBook;
 use crate::config::{HubConfig, Records, Timing};
 use crate::identity::Identities;
+use crate::journal::Journal;
 use crate::limit::SignInLimits;
 use crate::liveness::Liveness;
 use crate::meter::Meter;
@@ -33,6 +34,7 @@ pub(crate) struct Hub {
     pub(crate) liveness: Liveness,
     pub(crate) activity: ActivityBook,
     pub(crate) meter: Meter,
+    pub(crate) journal: Arc<Journal>,
 }
 
 /// Who asks.
@@ -59,6 +61,14 @@ impl Caller {
             Self::Root => true,
             Self::Account(account) => matches!(account.role, Role::Admin | Role::Auditor),
         }
+    }
+
+    /// Refuses whoever may not look at everything.
+    pub(crate) fn require_sight(&self) -> Result<(), Problem> {
+        if self.sees_all() {
+            return Ok(());
+        }
+        Err(Problem::new(ProblemKind::NotAllowed, "only administrators and auditors may see this", "ask one of them"))
     }
 
     /// Refuses auditors: they look, and run nothing.
@@ -109,6 +119,10 @@ impl Hub {
             liveness: Liveness::default(),
             activity: ActivityBook::default(),
             meter: Meter::default(),
+            journal: Arc::new(match &config.records {
+                Records::File(folder) => Journal::in_folder(folder)?,
+                Records::Shared(_) => Journal::printed(),
+            }),
         })
     }
 

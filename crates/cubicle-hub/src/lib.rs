@@ -12,6 +12,7 @@ mod crowd;
 mod fetch;
 mod hub;
 mod identity;
+mod journal;
 mod limit;
 mod liveness;
 mod meter;

@@ -15,6 +15,7 @@ use super::Authenticated;
 use super::document::{Answer, Doc, Documented};
 use super::input::{Input, Segment};
 use crate::hub::{Caller, Hub};
+use crate::journal;
 use crate::problem::ApiProblem;
 use crate::server::Host;
 use crate::store::{Account, NewAccount, Role};
@@ -162,6 +163,7 @@ async fn add(
             "use short plain names",
         )));
     }
+    journal::about(input.name.clone());
     let role = if input.admin { Role::Admin } else { input.role };
     let new = NewAccount { groups: input.groups, ..NewAccount::local(input.name.parse()?, role) };
     let account = hub.store.add_account(new).await?;

@@ -21,6 +21,7 @@ use super::Authenticated;
 use super::document::{Answer, Doc, Documented};
 use super::input::{Asked, Input, OptionalInput, Segment};
 use crate::hub::{Caller, Hub, auditor_runs_nothing};
+use crate::journal;
 use crate::problem::ApiProblem;
 use crate::server::Host;
 use crate::store::Role;
@@ -190,7 +191,7 @@ async fn list(
 ) -> Result<Json<Vec<WorkspaceView>>, ApiProblem> {
     let mut workspaces = hub.workspaces(&caller).await?;
     if let Some(user) = query.user {
-        caller.require_admin()?;
+        caller.require_sight()?;
         let account = hub.store.account(&user).await?;
         workspaces.retain(|workspace| workspace.owner.id == account.id);
     }
@@ -234,6 +235,7 @@ async fn launch(
     caller.require_work()?;
     let request = launch_request(&account, &input.template, &input.name)?;
     let workspace = hub.engine.launch(request).await?;
+    journal::about(format!("{} of {}", workspace.id, workspace.owner.id));
     Ok((StatusCode::ACCEPTED, Json(view(&hub, &caller, named(&host), workspace))).into_response())
 }
 

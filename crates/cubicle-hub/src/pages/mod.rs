@@ -39,6 +39,7 @@
 //! | POST `/admin/templates` | `yaml` | 303 `/admin/templates` or the page with `problem` |
 //! | GET, POST `/admin/templates/{name}/delete` | | [`confirm`], 303 `/admin/templates` |
 //! | GET `/admin/machine` | | [`admin_machine`] |
+//! | GET `/admin/log` | query `search`, `page` | [`admin_log`] |
 //! | GET `/assets/{name}` | | [`assets::find`] |
 //! | GET `/.cubicle/assets/{name}` on a workspace's origin | | [`assets::find`], for [`not_running`] |
 //!
@@ -46,6 +47,7 @@
 //! `/api/v1/workspaces/{id}/report`.
 
 pub mod account;
+pub mod admin_log;
 pub mod admin_machine;
 pub mod admin_templates;
 pub mod admin_users;
@@ -80,6 +82,13 @@ pub struct Frame {
     pub now: Timestamp,
     /// What the last action did, in one sentence; shown once on top.
     pub notice: Option<String>,
+}
+
+impl Frame {
+    /// Whether the viewer may run, stop or delete anything: an auditor only looks.
+    fn works(&self) -> bool {
+        self.viewer.as_ref().is_some_and(|viewer| viewer.role != "auditor")
+    }
 }
 
 /// The person who looks at a page.

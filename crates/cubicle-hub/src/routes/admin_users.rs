@@ -15,6 +15,7 @@ use super::visitor::{Administrator, NoFields, Posted};
 use super::{see_other, shown};
 use crate::api::refuse_own;
 use crate::hub::Hub;
+use crate::journal;
 use crate::pages::{self, admin_users::NewLink};
 use crate::store::{NewAccount, Role};
 
@@ -95,6 +96,7 @@ pub(super) async fn add(
     Posted(form): Posted<NewUser>,
 ) -> Response {
     let host = administrator.0.visitor.host.clone();
+    journal::about(form.name.clone());
     let made = async {
         let account = hub.store.add_account(NewAccount::local(form.name.trim().parse()?, form.role)).await?;
         new_link(&hub, &account, &host).await

@@ -26,7 +26,7 @@ use cubicle_core::problem::{Problem, ProblemKind};
 use crate::hub::Hub;
 use crate::pages::{self, RenderError};
 use crate::server::Host;
-use crate::{api, fetch, problem};
+use crate::{api, fetch, journal, problem};
 use visitor::Visitor;
 
 /// The largest form, in bytes.
@@ -72,9 +72,11 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
             get(admin_site::confirm_delete_template).post(admin_site::delete_template),
         )
         .route("/admin/machine", get(admin_site::machine))
+        .route("/admin/log", get(admin_site::audit_log))
         .route("/assets/{name}", get(asset))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route_layer(from_fn_with_state(Arc::clone(&hub), journal::record))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(in_time))

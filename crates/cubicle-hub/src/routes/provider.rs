@@ -15,6 +15,7 @@ use super::{plain, see_other, shown};
 use crate::cookies;
 use crate::hub::Hub;
 use crate::identity::{Attempt, Failure, LIFETIME, Person, Provider, Returned, name_of};
+use crate::journal;
 use crate::origin::safe_next;
 use crate::pages;
 use crate::store::{Account, Identity, NewAccount, Vouched};
@@ -107,6 +108,7 @@ async fn welcome(
     })?;
     let person = provider.finish(attempt, &back(hub, visitor, provider), returned).await?;
     let account = account_of(hub, provider, &person).await?;
+    journal::about(format!("signed in {}", account.id));
     tracing::info!(user = %account.id, provider = name, address = %visitor.address, "signed in by a provider");
     Ok((account, Vouched { issuer: person.identity.issuer, session: person.session }))
 }
@@ -193,6 +195,7 @@ pub(super) async fn ended(
         for session in &sessions {
             hub.liveness.end(session);
         }
+        journal::about(format!("ended {} sessions", sessions.len()));
         tracing::info!(provider = name, sessions = sessions.len(), "a provider ended sessions");
         Ok(())
     };

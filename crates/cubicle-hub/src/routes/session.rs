@@ -13,7 +13,8 @@ use serde::Deserialize;
 use super::visitor::{NoFields, Posted, Visitor};
 use super::{see_other, shown};
 use crate::cookies;
-use crate::hub::{Hub, from_now};
+use crate::hub::{Caller, Hub, from_now};
+use crate::journal;
 use crate::origin::safe_next;
 use crate::pages;
 use crate::secret::{self, Digest, Purpose};
@@ -73,6 +74,7 @@ pub(super) async fn sign_in(
     match check(&hub, &visitor, &given.name, given.password).await {
         Ok(account) => {
             tracing::info!(user = %account, address = %visitor.address, "signed in by password");
+            journal::about(format!("signed in {account}"));
             begin(&hub, visitor, account, &next, None).await
         }
         Err(problem) => {
@@ -177,6 +179,7 @@ pub(super) async fn use_link(
     match hub.store.use_link(Digest::of(Purpose::Link, &wanted.token)).await {
         Ok(Some(account)) => {
             tracing::info!(user = %account, address = %visitor.address, "signed in by link");
+            journal::about(format!("signed in {account}"));
             begin(&hub, visitor, account, &safe_next(Some(&wanted.next)), None).await
         }
         Ok(None) => visitor.refuse_with(StatusCode::NOT_FOUND, used_up()).into_response(),
@@ -195,6 +198,7 @@ pub(super) async fn sign_out(
             return visitor.refuse(problem).into_response();
         }
         hub.liveness.end(&session.digest);
+        journal::acting(&Caller::Account(session.account.clone()), "session");
     }
     let issuer = visitor.session.as_ref().and_then(|session| session.issuer.as_deref());
     let place = match issuer.and_then(|issuer| hub.identities.of_issuer(issuer)) {

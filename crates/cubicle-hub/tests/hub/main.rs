@@ -10,6 +10,7 @@ mod engine;
 mod hostile;
 mod https;
 mod issuer;
+mod log;
 mod notebook;
 mod origins;
 mod pages;
