@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use cubicle_core::registry::Registry;
 
+use crate::identity::SignIn;
+
 /// The hub's configuration.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
@@ -22,6 +24,8 @@ pub struct HubConfig {
     pub workspace_domain: Option<String>,
     /// The certificate for the hub and all workspaces; plain http on a loopback address without.
     pub tls: Option<TlsFiles>,
+    /// How people sign in.
+    pub sign_in: SignIn,
     /// Bounds on time.
     pub timing: Timing,
 }
@@ -53,6 +57,7 @@ impl HubConfig {
             public_url: None,
             workspace_domain: None,
             tls: None,
+            sign_in: SignIn::default(),
             timing: Timing::default(),
         }
     }

@@ -10,6 +10,8 @@ use cookie::{Cookie, SameSite};
 pub(crate) const SESSION: &str = "cubicle_session";
 /// The grant, on a workspace's origin.
 pub(crate) const WORKSPACE: &str = "cubicle_workspace";
+/// An attempt to sign in with a provider, on the hub's origin.
+pub(crate) const ATTEMPT: &str = "cubicle_attempt";
 /// What forms are bound to before there is a session, on the hub's origin.
 pub(crate) const VISITOR: &str = "cubicle_visitor";
 

@@ -12,13 +12,15 @@ use secrecy::ExposeSecret as _;
 
 use crate::activity::ActivityBook;
 use crate::config::{HubConfig, Records, Timing};
+use crate::identity::Identities;
+use crate::journal::Journal;
 use crate::limit::SignInLimits;
 use crate::liveness::Liveness;
 use crate::meter::Meter;
 use crate::origin::Origins;
 use crate::password::Passwords;
 use crate::secret::{self, Digest, Purpose};
-use crate::store::{Account, File, Shared, Store};
+use crate::store::{Account, File, Role, Shared, Store};
 
 /// The running hub.
 pub(crate) struct Hub {
@@ -26,11 +28,13 @@ pub(crate) struct Hub {
     pub(crate) timing: Timing,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) store: Store,
+    pub(crate) identities: Identities,
     pub(crate) passwords: Passwords,
     pub(crate) limits: SignInLimits,
     pub(crate) liveness: Liveness,
     pub(crate) activity: ActivityBook,
     pub(crate) meter: Meter,
+    pub(crate) journal: Arc<Journal>,
 }
 
 /// Who asks.
@@ -47,7 +51,31 @@ impl Caller {
     pub(crate) fn is_admin(&self) -> bool {
         match self {
             Self::Root => true,
-            Self::Account(account) => account.admin,
+            Self::Account(account) => account.role == Role::Admin,
+        }
+    }
+
+    /// Whether the caller may see everybody's workspaces and their reports.
+    pub(crate) fn sees_all(&self) -> bool {
+        match self {
+            Self::Root => true,
+            Self::Account(account) => matches!(account.role, Role::Admin | Role::Auditor),
+        }
+    }
+
+    /// Refuses whoever may not look at everything.
+    pub(crate) fn require_sight(&self) -> Result<(), Problem> {
+        if self.sees_all() {
+            return Ok(());
+        }
+        Err(Problem::new(ProblemKind::NotAllowed, "only administrators and auditors may see this", "ask one of them"))
+    }
+
+    /// Refuses auditors: they look, and run nothing.
+    pub(crate) fn require_work(&self) -> Result<(), Problem> {
+        match self {
+            Self::Account(account) if account.role == Role::Auditor => Err(auditor_runs_nothing()),
+            _ => Ok(()),
         }
     }
 
@@ -65,6 +93,15 @@ impl Caller {
     }
 }
 
+/// Why an auditor is refused.
+pub(crate) fn auditor_runs_nothing() -> Problem {
+    Problem::new(
+        ProblemKind::NotAllowed,
+        "an auditor sees reports and runs nothing",
+        "use an account with the role user, or ask an administrator",
+    )
+}
+
 impl Hub {
     /// Opens the database and prepares everything else.
     pub(crate) fn new(config: &HubConfig, engine: Arc<dyn Engine>, listen: SocketAddr) -> Result<Self, Problem> {
@@ -76,17 +113,28 @@ impl Hub {
                 Records::File(folder) => Store::File(File::open(folder)?),
                 Records::Shared(registry) => Store::Shared(Shared::new(Arc::clone(registry))),
             },
+            identities: Identities::new(&config.sign_in)?,
             passwords: Passwords::new()?,
             limits: SignInLimits::default(),
             liveness: Liveness::default(),
             activity: ActivityBook::default(),
             meter: Meter::default(),
+            journal: Arc::new(match &config.records {
+                Records::File(folder) => Journal::in_folder(folder)?,
+                Records::Shared(_) => Journal::printed(),
+            }),
         })
     }
 
-    /// A workspace that the caller may see. Somebody else's is not there, so that nobody learns
-    /// which exist.
+    /// A workspace that the caller may change.
     pub(crate) async fn workspace(&self, caller: &Caller, id: &str) -> Result<Workspace, Problem> {
+        let workspace = self.visible(caller, id).await?;
+        if caller.is_admin() || caller.owns(&workspace) { Ok(workspace) } else { Err(auditor_runs_nothing()) }
+    }
+
+    /// A workspace that the caller may look at. Somebody else's is not there, so that nobody learns
+    /// which exist.
+    pub(crate) async fn visible(&self, caller: &Caller, id: &str) -> Result<Workspace, Problem> {
         let id: WorkspaceId = id.parse()?;
         let absent = || {
             Problem::not_found(
@@ -98,13 +146,13 @@ impl Hub {
             Err(problem) if problem.kind == ProblemKind::NotFound => return Err(absent()),
             other => other?,
         };
-        if caller.is_admin() || caller.owns(&workspace) { Ok(workspace) } else { Err(absent()) }
+        if caller.sees_all() || caller.owns(&workspace) { Ok(workspace) } else { Err(absent()) }
     }
 
     /// The workspaces that the caller may see, newest first.
     pub(crate) async fn workspaces(&self, caller: &Caller) -> Result<Vec<Workspace>, Problem> {
         let mut all = self.engine.workspaces().await?;
-        all.retain(|workspace| caller.is_admin() || caller.owns(workspace));
+        all.retain(|workspace| caller.sees_all() || caller.owns(workspace));
         Ok(all)
     }
 

@@ -11,6 +11,8 @@ mod cookies;
 mod crowd;
 mod fetch;
 mod hub;
+mod identity;
+mod journal;
 mod limit;
 mod liveness;
 mod meter;
@@ -26,4 +28,5 @@ mod store;
 mod tls;
 
 pub use config::{HubConfig, Records, Timing, TlsFiles};
+pub use identity::{ProviderSettings, SignIn};
 pub use server::serve;

@@ -22,6 +22,14 @@ pub(crate) enum Purpose {
     Link,
     /// An API token.
     Token,
+    /// What a provider sends back by way of the browser; derived, never stored.
+    State,
+    /// What a provider puts into its token; derived, never stored.
+    Nonce,
+    /// The PKCE verifier; derived, never stored.
+    Verifier,
+    /// What was used up: attempts to sign in, and tokens that end sessions.
+    Used,
     /// What forms carry; derived from the session's or visitor's cookie, never stored.
     Form,
 }
@@ -39,6 +47,10 @@ impl Digest {
             Purpose::Ticket => b"cubicle ticket\0",
             Purpose::Link => b"cubicle link\0",
             Purpose::Token => b"cubicle token\0",
+            Purpose::State => b"cubicle state\0",
+            Purpose::Nonce => b"cubicle nonce\0",
+            Purpose::Verifier => b"cubicle verifier\0",
+            Purpose::Used => b"cubicle used\0",
             Purpose::Form => b"cubicle form\0",
         };
         let mut hasher = Sha256::new();
@@ -103,8 +115,18 @@ mod tests {
 
     #[test]
     fn purposes_never_share_a_digest() {
-        let purposes =
-            [Purpose::Session, Purpose::Grant, Purpose::Ticket, Purpose::Link, Purpose::Token, Purpose::Form];
+        let purposes = [
+            Purpose::Session,
+            Purpose::Grant,
+            Purpose::Ticket,
+            Purpose::Link,
+            Purpose::Token,
+            Purpose::State,
+            Purpose::Nonce,
+            Purpose::Verifier,
+            Purpose::Used,
+            Purpose::Form,
+        ];
         for (position, one) in purposes.into_iter().enumerate() {
             for other in purposes.into_iter().skip(position + 1) {
                 assert_ne!(Digest::of(one, "secret"), Digest::of(other, "secret"), "{one:?} {other:?}");

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use cubicle_core::problem::Problem;
-use cubicle_hub::{HubConfig, TlsFiles};
+use cubicle_hub::{HubConfig, SignIn, TlsFiles};
 use cubicle_local::client::LocalEngine;
 use cubicle_local::layout::{HUB_UID, Layout};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -73,5 +73,8 @@ pub(crate) fn configuration(home: &Path) -> Result<HubConfig, Problem> {
             ));
         }
     };
+    if let Some(file) = text("CUBICLE_SIGN_IN") {
+        configuration.sign_in = SignIn::read(Path::new(&file))?;
+    }
     Ok(configuration)
 }

@@ -12,7 +12,8 @@ fn user(number: u8, name: &str) -> admin_users::UserRow {
     admin_users::UserRow {
         id: user_id(number),
         name: name.parse().expect("valid"),
-        admin: number == 1,
+        role: if number == 1 { "admin" } else { "user" },
+        by_provider: number == 2,
         disabled: number % 5 == 2,
         has_password: !number.is_multiple_of(3),
         created_at: at("08:00:00"),

@@ -2,7 +2,7 @@
 
 use cubicle_core::problem::Problem;
 use cubicle_core::workspace::{Progress, State, Step, StepEvent};
-use cubicle_hub::pages::{account, confirm, home, launch, not_running, problem, sign_in, sign_in_link};
+use cubicle_hub::pages::{account, confirm, home, launch, not_running, problem, sign_in, sign_in_link, signed_out};
 
 use crate::Rendered;
 use crate::isolation::report;
@@ -32,9 +32,19 @@ fn events(last: Progress, steps: usize) -> Vec<StepEvent> {
 }
 
 fn sign_in_pages() -> Vec<Rendered> {
-    let view = |problem| sign_in::View { frame: stranger(), name: String::new(), next: "/".to_owned(), problem };
+    let campus = || sign_in::ProviderLink { name: "campus".to_owned(), title: "Campus login".to_owned() };
+    let view = |problem| sign_in::View {
+        frame: stranger(),
+        name: String::new(),
+        next: "/".to_owned(),
+        passwords: true,
+        providers: Vec::new(),
+        problem,
+    };
     vec![
         ("sign-in", sign_in::render(&view(None))),
+        ("sign-in-provider", sign_in::render(&sign_in::View { providers: vec![campus()], ..view(None) })),
+        ("signed-out", signed_out::render(&signed_out::View { frame: stranger(), provider: Some(campus()) })),
         (
             "sign-in-error",
             sign_in::render(&sign_in::View {

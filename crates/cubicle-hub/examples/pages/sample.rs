@@ -21,7 +21,10 @@ pub(crate) fn at(time: &str) -> Timestamp {
 /// The frame of a signed-in person's page.
 pub(crate) fn frame(admin: bool) -> Frame {
     Frame {
-        viewer: Some(Viewer { name: "ada.lovelace".parse().expect("valid"), admin }),
+        viewer: Some(Viewer {
+            name: "ada.lovelace".parse().expect("valid"),
+            role: if admin { "admin" } else { "user" },
+        }),
         csrf: "sample-csrf".to_owned(),
         now: at("12:00:00"),
         notice: None,

@@ -24,6 +24,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::cookies;
 use crate::fetch;
 use crate::hub::{Caller, Hub};
+use crate::journal;
 use crate::liveness::Ending;
 use crate::problem::{self, ApiProblem};
 use crate::secret::{Digest, Purpose};
@@ -32,6 +33,7 @@ use crate::store::{Scope, Session};
 use document::Documented;
 pub(crate) use templates::may_launch;
 pub(crate) use tokens::make as make_token;
+use tokens::token_id;
 pub(crate) use users::refuse_own;
 pub(crate) use workspaces::launch_request;
 
@@ -50,6 +52,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
     let documented = site::routes(documented);
     documented
         .into_router()
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&hub), journal::record))
         .layer(axum::middleware::from_fn(in_time))
         .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
@@ -104,6 +107,7 @@ impl FromRequestParts<Arc<Hub>> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, ApiProblem> {
         if let Some(caller @ Caller::Root) = parts.extensions.get::<Caller>() {
+            journal::acting(caller, "socket");
             return Ok(Self { caller: caller.clone(), session: None });
         }
         if parts.headers.contains_key(header::AUTHORIZATION) {
@@ -113,7 +117,9 @@ impl FromRequestParts<Arc<Hub>> for Authenticated {
         let own = hub.origins.own(host);
         let session = session(&parts.headers, hub).await?.ok_or_else(nobody)?;
         fetch::admit(&parts.method, &parts.headers, &own)?;
-        Ok(Self { caller: Caller::Account(session.account.clone()), session: Some(session) })
+        let caller = Caller::Account(session.account.clone());
+        journal::acting(&caller, "session");
+        Ok(Self { caller, session: Some(session) })
     }
 }
 
@@ -132,9 +138,10 @@ async fn by_token(parts: &Parts, hub: &Hub) -> Result<Authenticated, ApiProblem>
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     let (Some(token), None) = (token, given.next()) else { return Err(nobody()) };
-    let Some((account, scope)) = hub.store.token(Digest::of(Purpose::Token, token)).await? else {
-        return Err(nobody());
-    };
+    let digest = Digest::of(Purpose::Token, token);
+    let Some((account, scope)) = hub.store.token(digest).await? else { return Err(nobody()) };
+    let caller = Caller::Account(account);
+    journal::acting(&caller, &format!("token {}", token_id(&digest)));
     if scope == Scope::Read && !fetch::is_safe(&parts.method) {
         return Err(ApiProblem::from(Problem::new(
             ProblemKind::NotAllowed,
@@ -142,7 +149,7 @@ async fn by_token(parts: &Parts, hub: &Hub) -> Result<Authenticated, ApiProblem>
             "make a token with scope write",
         )));
     }
-    Ok(Authenticated { caller: Caller::Account(account), session: None })
+    Ok(Authenticated { caller, session: None })
 }
 
 /// Nobody is signed in.

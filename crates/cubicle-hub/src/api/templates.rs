@@ -15,6 +15,7 @@ use super::document::{Answer, Doc, Documented};
 use super::input::{Input, Segment};
 use crate::hub::{Caller, Hub};
 use crate::problem::ApiProblem;
+use crate::store::Role;
 
 pub(super) fn routes(documented: Documented) -> Documented {
     documented
@@ -63,6 +64,7 @@ pub(super) fn routes(documented: Documented) -> Documented {
 pub(crate) fn may_launch(caller: &Caller, template: &Template) -> bool {
     let groups = &template.spec.groups;
     match caller {
+        Caller::Account(account) if account.role == Role::Auditor => false,
         _ if groups.is_empty() || caller.is_admin() => true,
         Caller::Account(account) => groups.iter().any(|group| account.groups.contains(group)),
         Caller::Root => true,

@@ -16,6 +16,7 @@ use super::Authenticated;
 use super::document::{Answer, Doc, Documented};
 use super::input::{Input, Segment};
 use crate::hub::{Caller, Hub};
+use crate::journal;
 use crate::problem::ApiProblem;
 use crate::secret::{self, Digest, Purpose};
 use crate::store::{Account, ApiToken, Scope};
@@ -106,6 +107,11 @@ async fn add(
     Ok((StatusCode::CREATED, Json(Made { token, secret: secret.expose_secret().to_owned() })).into_response())
 }
 
+/// Names a token, opens nothing: the beginning of its digest.
+pub(super) fn token_id(digest: &Digest) -> String {
+    digest.text().chars().take(16).collect()
+}
+
 /// Makes a token for an account.
 pub(crate) async fn make(
     hub: &Hub,
@@ -128,13 +134,13 @@ pub(crate) async fn make(
     let digest = Digest::of(Purpose::Token, secret.expose_secret());
     let now = Timestamp::now();
     let token = ApiToken {
-        // Names the token, opens nothing: the beginning of its digest.
-        id: digest.text().chars().take(16).collect(),
+        id: token_id(&digest),
         name: name.to_owned(),
         scope,
         created_at: now,
         expires_at: now.saturating_add(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MAX),
     };
+    journal::about(format!("token {} ({}) of {}", token.id, scope.as_str(), account.id));
     hub.store.add_token(digest, account.id.clone(), token.clone()).await?;
     Ok((token, secret))
 }

@@ -15,9 +15,10 @@ use super::Authenticated;
 use super::document::{Answer, Doc, Documented};
 use super::input::{Input, Segment};
 use crate::hub::{Caller, Hub};
+use crate::journal;
 use crate::problem::ApiProblem;
 use crate::server::Host;
-use crate::store::Account;
+use crate::store::{Account, NewAccount, Role};
 
 pub(super) fn routes(documented: Documented) -> Documented {
     let shown = (200, Answer::Json("User"));
@@ -103,8 +104,11 @@ struct UserView {
     id: String,
     name: String,
     admin: bool,
+    role: Role,
     disabled: bool,
     groups: Vec<String>,
+    /// Who vouches for the person; none for a local account.
+    issuer: Option<String>,
     created_at: Timestamp,
 }
 
@@ -113,9 +117,11 @@ impl From<Account> for UserView {
         Self {
             id: account.id.into(),
             name: account.name.into(),
-            admin: account.admin,
+            admin: account.role == Role::Admin,
+            role: account.role,
             disabled: account.disabled,
             groups: account.groups,
+            issuer: account.identity.map(|identity| identity.issuer),
             created_at: account.created_at,
         }
     }
@@ -133,8 +139,11 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct NewUser {
     name: String,
+    /// The same as role `admin`.
     #[serde(default)]
     admin: bool,
+    #[serde(default)]
+    role: Role,
     #[serde(default)]
     groups: Vec<String>,
 }
@@ -154,7 +163,10 @@ async fn add(
             "use short plain names",
         )));
     }
-    let account = hub.store.add_account(input.name.parse()?, input.admin, input.groups).await?;
+    journal::about(input.name.clone());
+    let role = if input.admin { Role::Admin } else { input.role };
+    let new = NewAccount { groups: input.groups, ..NewAccount::local(input.name.parse()?, role) };
+    let account = hub.store.add_account(new).await?;
     Ok((StatusCode::CREATED, Json(UserView::from(account))).into_response())
 }
 

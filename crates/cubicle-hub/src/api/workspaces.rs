@@ -20,9 +20,11 @@ use utoipa::openapi::path::HttpMethod;
 use super::Authenticated;
 use super::document::{Answer, Doc, Documented};
 use super::input::{Asked, Input, OptionalInput, Segment};
-use crate::hub::{Caller, Hub};
+use crate::hub::{Caller, Hub, auditor_runs_nothing};
+use crate::journal;
 use crate::problem::ApiProblem;
 use crate::server::Host;
+use crate::store::Role;
 
 /// The longest name that a user may give a workspace, in characters.
 pub(crate) const LONGEST_NAME: usize = 64;
@@ -36,7 +38,7 @@ pub(super) fn routes(documented: Documented) -> Documented {
             list,
             Doc {
                 id: "list_workspaces",
-                summary: "Your workspaces, newest first; an administrator sees everybody's.",
+                summary: "Your workspaces, newest first; an administrator or auditor sees everybody's.",
                 query: &[("user", "Only those of this user.")],
                 answer: (200, Answer::List("Workspace")),
                 ..Doc::NONE
@@ -189,7 +191,7 @@ async fn list(
 ) -> Result<Json<Vec<WorkspaceView>>, ApiProblem> {
     let mut workspaces = hub.workspaces(&caller).await?;
     if let Some(user) = query.user {
-        caller.require_admin()?;
+        caller.require_sight()?;
         let account = hub.store.account(&user).await?;
         workspaces.retain(|workspace| workspace.owner.id == account.id);
     }
@@ -230,8 +232,10 @@ async fn launch(
             return Err(ApiProblem::from(Problem::bad_input("root owns no workspace", "say for whom, with \"user\"")));
         }
     };
+    caller.require_work()?;
     let request = launch_request(&account, &input.template, &input.name)?;
     let workspace = hub.engine.launch(request).await?;
+    journal::about(format!("{} of {}", workspace.id, workspace.owner.id));
     Ok((StatusCode::ACCEPTED, Json(view(&hub, &caller, named(&host), workspace))).into_response())
 }
 
@@ -241,6 +245,9 @@ pub(crate) fn launch_request(
     template: &str,
     name: &str,
 ) -> Result<LaunchRequest, Problem> {
+    if account.role == Role::Auditor {
+        return Err(auditor_runs_nothing());
+    }
     let template: TemplateName = template.parse()?;
     let name = name.trim();
     let length = name.chars().count();
@@ -266,7 +273,7 @@ async fn show(
     Authenticated { caller, .. }: Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<WorkspaceView>, ApiProblem> {
-    let workspace = hub.workspace(&caller, &id).await?;
+    let workspace = hub.visible(&caller, &id).await?;
     Ok(Json(view(&hub, &caller, named(&host), workspace)))
 }
 
@@ -294,6 +301,7 @@ async fn start(
     Authenticated { caller, .. }: Authenticated,
     Segment(id): Segment,
 ) -> Result<Response, ApiProblem> {
+    caller.require_work()?;
     let workspace = hub.workspace(&caller, &id).await?;
     let workspace = hub.engine.start(&workspace.id).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&hub, &caller, named(&host), workspace))).into_response())
@@ -323,6 +331,7 @@ async fn verify(
     Segment(id): Segment,
     OptionalInput(input): OptionalInput<Verify>,
 ) -> Result<Json<Report>, ApiProblem> {
+    caller.require_work()?;
     let workspace = hub.workspace(&caller, &id).await?;
     Ok(Json(hub.engine.verify(&workspace.id, &input.guarantees).await?))
 }
@@ -332,7 +341,7 @@ async fn report(
     Authenticated { caller, .. }: Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<Report>, ApiProblem> {
-    let workspace = hub.workspace(&caller, &id).await?;
+    let workspace = hub.visible(&caller, &id).await?;
     Ok(Json(hub.engine.report(&workspace.id).await?))
 }
 
@@ -341,7 +350,7 @@ async fn usage(
     Authenticated { caller, .. }: Authenticated,
     Segment(id): Segment,
 ) -> Result<Json<Usage>, ApiProblem> {
-    let workspace = hub.workspace(&caller, &id).await?;
+    let workspace = hub.visible(&caller, &id).await?;
     Ok(Json(hub.engine.usage(&workspace.id).await?))
 }
 

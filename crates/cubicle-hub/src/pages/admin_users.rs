@@ -32,8 +32,10 @@ pub struct UserRow {
     pub id: UserId,
     /// The name.
     pub name: UserName,
-    /// Whether it may administer.
-    pub admin: bool,
+    /// What it may do: `admin`, `auditor` or `user`.
+    pub role: &'static str,
+    /// Whether a provider vouches for it.
+    pub by_provider: bool,
     /// Whether it may not sign in.
     pub disabled: bool,
     /// Whether it has a password.

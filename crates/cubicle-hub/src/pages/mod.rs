@@ -15,6 +15,7 @@
 //! | GET, POST `/sign-in` | `name`, `password`, `next` | [`sign_in`] |
 //! | GET, POST `/sign-in/link` | `token` (the GET's query, the POST's field), `next` | [`sign_in_link`] |
 //! | POST `/sign-out` | | 303 `/sign-in` |
+//! | GET `/signed-out` | query `provider` | [`signed_out`] |
 //! | GET `/account` | | [`account`] |
 //! | POST `/account/password` | `current`, `password`, `repeat` | 303 or [`account`] |
 //! | POST `/account/tokens` | `name`, `scope`, `days` | [`account`] with the token, once |
@@ -38,6 +39,7 @@
 //! | POST `/admin/templates` | `yaml` | 303 `/admin/templates` or the page with `problem` |
 //! | GET, POST `/admin/templates/{name}/delete` | | [`confirm`], 303 `/admin/templates` |
 //! | GET `/admin/machine` | | [`admin_machine`] |
+//! | GET `/admin/log` | query `search`, `page` | [`admin_log`] |
 //! | GET `/assets/{name}` | | [`assets::find`] |
 //! | GET `/.cubicle/assets/{name}` on a workspace's origin | | [`assets::find`], for [`not_running`] |
 //!
@@ -45,6 +47,7 @@
 //! `/api/v1/workspaces/{id}/report`.
 
 pub mod account;
+pub mod admin_log;
 pub mod admin_machine;
 pub mod admin_templates;
 pub mod admin_users;
@@ -58,6 +61,7 @@ pub mod not_running;
 pub mod problem;
 pub mod sign_in;
 pub mod sign_in_link;
+pub mod signed_out;
 mod words;
 
 use cubicle_core::name::UserName;
@@ -80,13 +84,20 @@ pub struct Frame {
     pub notice: Option<String>,
 }
 
+impl Frame {
+    /// Whether the viewer may run, stop or delete anything: an auditor only looks.
+    fn works(&self) -> bool {
+        self.viewer.as_ref().is_some_and(|viewer| viewer.role != "auditor")
+    }
+}
+
 /// The person who looks at a page.
 #[derive(Debug, Clone)]
 pub struct Viewer {
     /// The name.
     pub name: UserName,
-    /// Whether the pages under `/admin` are shown.
-    pub admin: bool,
+    /// What the person may do: `admin`, `auditor` or `user`.
+    pub role: &'static str,
 }
 
 /// One page of a list that is searched and cut on the server.

@@ -18,6 +18,11 @@ pub struct View {
 }
 
 impl View {
+    /// Whether the way out is to sign in, by another way perhaps.
+    fn leads_to_sign_in(&self) -> bool {
+        self.frame.viewer.is_none() && matches!(self.status, 401 | 502 | 504)
+    }
+
     fn heading(&self) -> &'static str {
         match self.status {
             400 | 413 | 415 | 422 => "That could not be understood",

@@ -3,7 +3,7 @@
 use askama::Template;
 use cubicle_core::problem::Problem;
 
-use super::{Frame, RenderError, assets};
+use super::{Frame, RenderError, assets, words};
 
 /// What the sign-in page shows.
 #[derive(Debug, Clone, Template)]
@@ -15,8 +15,21 @@ pub struct View {
     pub name: String,
     /// Where to go afterwards: a path on this origin that the hub has checked.
     pub next: String,
+    /// Whether name and password are taken.
+    pub passwords: bool,
+    /// Who else vouches for people.
+    pub providers: Vec<ProviderLink>,
     /// Why signing in failed. Must not tell whether the name exists.
     pub problem: Option<Problem>,
+}
+
+/// A provider of identities.
+#[derive(Debug, Clone)]
+pub struct ProviderLink {
+    /// Its name in addresses.
+    pub name: String,
+    /// What it is called.
+    pub title: String,
 }
 
 /// Renders the page.

@@ -11,15 +11,18 @@ use cubicle_core::template::Template;
 use serde::Deserialize;
 
 use super::rows::{ListQuery, notice, rows, searchable};
-use super::visitor::{Administrator, NoFields, Posted};
+use super::visitor::{Administrator, NoFields, Observer, Posted};
 use super::{see_other, shown};
 use crate::hub::Hub;
 use crate::pages;
 
+/// How many entries of the record are found at most.
+const MOST_ENTRIES: usize = 1000;
+
 /// Everybody's workspaces.
 pub(super) async fn workspaces(
     State(hub): State<Arc<Hub>>,
-    Administrator(member): Administrator,
+    Observer(member): Observer,
     Query(query): Query<ListQuery>,
 ) -> Response {
     let (workspaces, templates) = match tokio::join!(hub.engine.workspaces(), hub.engine.templates()) {
@@ -156,6 +159,23 @@ pub(super) async fn delete_template(
     let deleted = async { hub.engine.delete_template(&name.parse()?).await };
     match deleted.await {
         Ok(()) => see_other("/admin/templates?done=template-deleted"),
+        Err(problem) => member.refuse(problem).into_response(),
+    }
+}
+
+/// Who did what, newest first.
+pub(super) async fn audit_log(
+    State(hub): State<Arc<Hub>>,
+    Observer(member): Observer,
+    Query(query): Query<ListQuery>,
+) -> Response {
+    match Arc::clone(&hub.journal).search(query.search().to_owned(), MOST_ENTRIES).await {
+        Ok(entries) => {
+            let (paging, entries) = query.cut_found(entries);
+            let rows = entries.into_iter().map(pages::admin_log::Row::from).collect();
+            let view = pages::admin_log::View { frame: member.visitor.frame(None), paging, rows };
+            shown(StatusCode::OK, pages::admin_log::render(&view))
+        }
         Err(problem) => member.refuse(problem).into_response(),
     }
 }

@@ -15,7 +15,9 @@ use super::visitor::{Administrator, NoFields, Posted};
 use super::{see_other, shown};
 use crate::api::refuse_own;
 use crate::hub::Hub;
+use crate::journal;
 use crate::pages::{self, admin_users::NewLink};
+use crate::store::{NewAccount, Role};
 
 /// The administrator's first page.
 pub(super) async fn index(_: Administrator) -> Response {
@@ -62,7 +64,8 @@ async fn page(
             workspaces: counts.get(&account.id).copied().unwrap_or_default(),
             id: account.id,
             name: account.name,
-            admin: account.admin,
+            role: account.role.as_str(),
+            by_provider: account.identity.is_some(),
             disabled: account.disabled,
             has_password: account.has_password,
             created_at: account.created_at,
@@ -83,7 +86,7 @@ async fn page(
 pub(super) struct NewUser {
     name: String,
     #[serde(default)]
-    admin: String,
+    role: Role,
 }
 
 /// Makes an account and shows its first sign-in link.
@@ -93,8 +96,9 @@ pub(super) async fn add(
     Posted(form): Posted<NewUser>,
 ) -> Response {
     let host = administrator.0.visitor.host.clone();
+    journal::about(form.name.clone());
     let made = async {
-        let account = hub.store.add_account(form.name.trim().parse()?, form.admin == "yes", Vec::new()).await?;
+        let account = hub.store.add_account(NewAccount::local(form.name.trim().parse()?, form.role)).await?;
         new_link(&hub, &account, &host).await
     };
     let (status, extra) = match made.await {

@@ -13,6 +13,7 @@ use super::visitor::{Member, Posted};
 use super::{see_other, shown};
 use crate::api::{launch_request, may_launch};
 use crate::hub::Hub;
+use crate::journal;
 use crate::pages;
 
 /// Own workspaces and the gallery.
@@ -66,7 +67,10 @@ pub(super) async fn launch_named(
 async fn start(hub: &Hub, member: Member, template: &str, name: &str) -> Response {
     let launched = async { hub.engine.launch(launch_request(&member.account, template, name)?).await };
     match launched.await {
-        Ok(workspace) => see_other(&format!("/workspaces/{}", workspace.id)),
+        Ok(workspace) => {
+            journal::about(workspace.id.to_string());
+            see_other(&format!("/workspaces/{}", workspace.id))
+        }
         Err(problem) => {
             let status = crate::problem::status(problem.kind);
             page(hub, member, status, &ListQuery::default(), Some(problem)).await

@@ -5,6 +5,7 @@ mod admin_site;
 mod admin_users;
 mod health;
 mod home;
+mod provider;
 mod rows;
 mod session;
 mod visitor;
@@ -25,7 +26,7 @@ use cubicle_core::problem::{Problem, ProblemKind};
 use crate::hub::Hub;
 use crate::pages::{self, RenderError};
 use crate::server::Host;
-use crate::{api, fetch, problem};
+use crate::{api, fetch, journal, problem};
 use visitor::Visitor;
 
 /// The largest form, in bytes.
@@ -39,7 +40,12 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .route("/", get(home::show))
         .route("/sign-in", get(session::show).post(session::sign_in))
         .route("/sign-in/link", get(session::show_link).post(session::use_link))
+        .route("/sign-in/with/{provider}", get(provider::leave))
+        .route("/sign-in/with/{provider}/back", get(provider::come_back))
+        .route("/sign-in/with/{provider}/sign-out", get(provider::sign_out))
+        .route("/sign-in/with/{provider}/ended", post(provider::ended))
         .route("/sign-out", post(session::sign_out))
+        .route("/signed-out", get(provider::signed_out))
         .route("/account", get(account::show))
         .route("/account/password", post(account::set_password))
         .route("/account/tokens", post(account::add_token))
@@ -66,9 +72,11 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
             get(admin_site::confirm_delete_template).post(admin_site::delete_template),
         )
         .route("/admin/machine", get(admin_site::machine))
+        .route("/admin/log", get(admin_site::audit_log))
         .route("/assets/{name}", get(asset))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route_layer(from_fn_with_state(Arc::clone(&hub), journal::record))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(in_time))
@@ -94,12 +102,19 @@ async fn in_time(request: Request, next: Next) -> Response {
 /// not made by a browser on another site's behalf.
 async fn admit(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
     let own = request.extensions().get::<Host>().map(|Host(host)| hub.origins.own(host)).unwrap_or_default();
-    let by_token = request.headers().contains_key(header::AUTHORIZATION);
+    let by_token = request.headers().contains_key(header::AUTHORIZATION) || is_from_provider(request.uri().path());
     let admitted = fetch::admit(request.method(), request.headers(), &own);
     match admitted {
         Err(problem) if !by_token => refusal(request.headers(), StatusCode::FORBIDDEN, &problem),
         _ => next.run(request).await,
     }
+}
+
+/// Where providers themselves send signed tokens, without a browser.
+fn is_from_provider(path: &str) -> bool {
+    path.strip_prefix("/sign-in/with/")
+        .and_then(|rest| rest.strip_suffix("/ended"))
+        .is_some_and(|name| !name.contains('/'))
 }
 
 /// Headers that every answer on the hub's origin carries.

@@ -24,6 +24,18 @@ pub(super) struct ListQuery {
 }
 
 impl ListQuery {
+    /// What was searched for.
+    pub(super) fn search(&self) -> &str {
+        self.search.trim()
+    }
+
+    /// Items that were searched already, cut to the page that was asked for.
+    pub(super) fn cut_found<T>(&self, items: Vec<T>) -> (Paging, Vec<T>) {
+        let everything = Self { search: String::new(), page: self.page.clone(), done: String::new() };
+        let (paging, rows) = everything.cut(items, |_| String::new());
+        (Paging { search: self.search().chars().take(100).collect(), ..paging }, rows)
+    }
+
     /// The items that match the search, cut to the page that was asked for.
     pub(super) fn cut<T>(&self, mut items: Vec<T>, text: impl Fn(&T) -> String) -> (Paging, Vec<T>) {
         let search: String = self.search.trim().chars().take(100).collect();

@@ -13,10 +13,12 @@ use serde::Deserialize;
 use super::visitor::{NoFields, Posted, Visitor};
 use super::{see_other, shown};
 use crate::cookies;
-use crate::hub::{Hub, from_now};
+use crate::hub::{Caller, Hub, from_now};
+use crate::journal;
 use crate::origin::safe_next;
 use crate::pages;
 use crate::secret::{self, Digest, Purpose};
+use crate::store::Vouched;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
@@ -27,16 +29,30 @@ pub(super) struct Wanted {
 }
 
 /// The sign-in form.
-pub(super) async fn show(visitor: Visitor, Query(wanted): Query<Wanted>) -> Response {
+pub(super) async fn show(State(hub): State<Arc<Hub>>, visitor: Visitor, Query(wanted): Query<Wanted>) -> Response {
     let next = safe_next(Some(&wanted.next));
     if visitor.session.is_some() {
         return see_other(&next);
     }
-    form(&visitor, StatusCode::OK, String::new(), next, None)
+    form(&hub, &visitor, StatusCode::OK, String::new(), next, None)
 }
 
-fn form(visitor: &Visitor, status: StatusCode, name: String, next: String, problem: Option<Problem>) -> Response {
-    let view = pages::sign_in::View { frame: visitor.frame(None), name, next, problem };
+fn form(
+    hub: &Hub,
+    visitor: &Visitor,
+    status: StatusCode,
+    name: String,
+    next: String,
+    problem: Option<Problem>,
+) -> Response {
+    let view = pages::sign_in::View {
+        frame: visitor.frame(None),
+        name,
+        next,
+        passwords: hub.identities.passwords,
+        providers: hub.identities.links(),
+        problem,
+    };
     visitor.answer(shown(status, pages::sign_in::render(&view)))
 }
 
@@ -58,7 +74,8 @@ pub(super) async fn sign_in(
     match check(&hub, &visitor, &given.name, given.password).await {
         Ok(account) => {
             tracing::info!(user = %account, address = %visitor.address, "signed in by password");
-            begin(&hub, visitor, account, &next).await
+            journal::about(format!("signed in {account}"));
+            begin(&hub, visitor, account, &next, None).await
         }
         Err(problem) => {
             // Not the name: people type passwords into that field.
@@ -69,7 +86,7 @@ pub(super) async fn sign_in(
                 kind => crate::problem::status(kind),
             };
             let name = given.name.chars().take(64).collect();
-            form(&visitor, status, name, next, Some(problem))
+            form(&hub, &visitor, status, name, next, Some(problem))
         }
     }
 }
@@ -82,6 +99,9 @@ async fn check(hub: &Hub, visitor: &Visitor, name: &str, password: SecretString)
             "try again, or ask an administrator for a sign-in link",
         )
     };
+    if !hub.identities.passwords {
+        return Err(Problem::new(ProblemKind::NotAllowed, "no passwords are taken here", "sign in with a provider"));
+    }
     let parsed: Option<UserName> = name.parse().ok();
     // A name that cannot exist counts towards the address and takes its time like any other.
     let key = parsed.as_ref().map(UserName::key).unwrap_or_default();
@@ -100,10 +120,16 @@ async fn check(hub: &Hub, visitor: &Visitor, name: &str, password: SecretString)
 }
 
 /// Begins a new session and ends the one that this browser had.
-async fn begin(hub: &Hub, visitor: Visitor, account: UserId, next: &str) -> Response {
+pub(super) async fn begin(
+    hub: &Hub,
+    visitor: Visitor,
+    account: UserId,
+    next: &str,
+    vouched: Option<Vouched>,
+) -> Response {
     let cookie = secret::generate();
     let digest = Digest::of(Purpose::Session, cookie.expose_secret());
-    if let Err(problem) = hub.store.begin_session(digest, account, from_now(hub.timing.session)).await {
+    if let Err(problem) = hub.store.begin_session(digest, account, from_now(hub.timing.session), vouched).await {
         return visitor.refuse(problem).into_response();
     }
     if let Some(old) = &visitor.session {
@@ -153,7 +179,8 @@ pub(super) async fn use_link(
     match hub.store.use_link(Digest::of(Purpose::Link, &wanted.token)).await {
         Ok(Some(account)) => {
             tracing::info!(user = %account, address = %visitor.address, "signed in by link");
-            begin(&hub, visitor, account, &safe_next(Some(&wanted.next))).await
+            journal::about(format!("signed in {account}"));
+            begin(&hub, visitor, account, &safe_next(Some(&wanted.next)), None).await
         }
         Ok(None) => visitor.refuse_with(StatusCode::NOT_FOUND, used_up()).into_response(),
         Err(problem) => visitor.refuse(problem).into_response(),
@@ -171,8 +198,14 @@ pub(super) async fn sign_out(
             return visitor.refuse(problem).into_response();
         }
         hub.liveness.end(&session.digest);
+        journal::acting(&Caller::Account(session.account.clone()), "session");
     }
-    let mut response = see_other("/sign-in");
+    let issuer = visitor.session.as_ref().and_then(|session| session.issuer.as_deref());
+    let place = match issuer.and_then(|issuer| hub.identities.of_issuer(issuer)) {
+        Some(provider) => format!("/signed-out?provider={}", provider.settings.name),
+        None => "/sign-in".to_owned(),
+    };
+    let mut response = see_other(&place);
     if let Some(cookie) = cookies::write_for(cookies::SESSION, "", hub.origins.secure(), 0) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

@@ -17,6 +17,7 @@ use super::{Refused, see_other};
 use crate::api;
 use crate::cookies;
 use crate::hub::{Caller, Hub};
+use crate::journal;
 use crate::origin::is_own_path;
 use crate::pages::{Frame, Viewer};
 use crate::proxy::encode;
@@ -65,7 +66,7 @@ impl Visitor {
             viewer: self
                 .session
                 .as_ref()
-                .map(|session| Viewer { name: session.account.name.clone(), admin: session.account.admin }),
+                .map(|session| Viewer { name: session.account.name.clone(), role: session.account.role.as_str() }),
             csrf: secret::form_token(self.bound_to.expose_secret()),
             now: Timestamp::now(),
             notice,
@@ -128,7 +129,10 @@ impl FromRequestParts<Arc<Hub>> for Member {
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, Response> {
         let visitor = Visitor::from_request_parts(parts, hub).await?;
         match visitor.session.as_ref().map(|session| session.account.clone()) {
-            Some(account) => Ok(Self { visitor, account }),
+            Some(account) => {
+                journal::acting(&Caller::Account(account.clone()), "session");
+                Ok(Self { visitor, account })
+            }
             None => Err(see_other(&sign_in_and_back(&parts.method, &parts.uri))),
         }
     }
@@ -152,6 +156,21 @@ impl FromRequestParts<Arc<Hub>> for Administrator {
     async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, Response> {
         let member = Member::from_request_parts(parts, hub).await?;
         match member.caller().require_admin() {
+            Ok(()) => Ok(Self(member)),
+            Err(problem) => Err(member.refuse(problem).into_response()),
+        }
+    }
+}
+
+/// Whoever may look at everything: administrators and auditors.
+pub(crate) struct Observer(pub(crate) Member);
+
+impl FromRequestParts<Arc<Hub>> for Observer {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Arc<Hub>) -> Result<Self, Response> {
+        let member = Member::from_request_parts(parts, hub).await?;
+        match member.caller().require_sight() {
             Ok(()) => Ok(Self(member)),
             Err(problem) => Err(member.refuse(problem).into_response()),
         }

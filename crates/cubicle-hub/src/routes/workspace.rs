@@ -29,17 +29,21 @@ const MOST_EVENTS: usize = 200;
 /// The end of the log that the page shows, in characters.
 const MOST_LOG: usize = 20_000;
 
-async fn found(hub: &Hub, member: Member, id: &str) -> Result<(Member, Workspace), Box<Refused>> {
-    match hub.workspace(&member.caller(), id).await {
+async fn found(hub: &Hub, member: Member, id: &str, look: bool) -> Result<(Member, Workspace), Box<Refused>> {
+    let caller = member.caller();
+    match if look { hub.visible(&caller, id).await } else { hub.workspace(&caller, id).await } {
         Ok(workspace) => Ok((member, workspace)),
         Err(problem) => Err(Box::new(member.refuse(problem))),
     }
 }
 
-/// Looks the workspace up or answers with the page that says why not.
+/// Looks the workspace up or answers with the page that says why not; `look` for who only looks.
 macro_rules! workspace_or_refuse {
     ($hub:expr, $member:expr, $id:expr) => {
-        match found($hub, $member, $id).await {
+        workspace_or_refuse!($hub, $member, $id, false)
+    };
+    ($hub:expr, $member:expr, $id:expr, $look:expr) => {
+        match found($hub, $member, $id, $look).await {
             Ok(found) => found,
             Err(refused) => return (*refused).into_response(),
         }
@@ -59,11 +63,17 @@ async fn events_so_far(hub: &Hub, id: &WorkspaceId) -> Vec<StepEvent> {
     events
 }
 
+/// Whether it is more than a look: an auditor sees no log, which its user wrote, and changes nothing.
+fn may_change(member: &Member, workspace: &Workspace) -> bool {
+    let caller = member.caller();
+    caller.is_admin() || (caller.owns(workspace) && caller.require_work().is_ok())
+}
+
 /// The page of one workspace.
 pub(super) async fn show(State(hub): State<Arc<Hub>>, member: Member, Path(id): Path<String>) -> Response {
-    let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
+    let (member, workspace) = workspace_or_refuse!(&hub, member, &id, true);
     let own = member.caller().owns(&workspace);
-    let failed = matches!(workspace.state, Life::Failed | Life::Refused);
+    let failed = may_change(&member, &workspace) && matches!(workspace.state, Life::Failed | Life::Refused);
     let (events, templates, report, log) = tokio::join!(
         events_so_far(&hub, &workspace.id),
         hub.engine.templates(),
@@ -103,6 +113,9 @@ pub(super) async fn open(
     Query(opening): Query<Opening>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
+    if let Err(problem) = member.caller().require_work() {
+        return member.refuse(problem).into_response();
+    }
     if !member.caller().owns(&workspace) {
         // What stands in a notebook belongs to its user; an administrator may stop it, not enter.
         let problem = Problem::new(
@@ -149,6 +162,9 @@ pub(super) async fn start(
     Posted(NoFields {}): Posted<NoFields>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
+    if let Err(problem) = member.caller().require_work() {
+        return member.refuse(problem).into_response();
+    }
     match hub.engine.start(&workspace.id).await {
         Ok(workspace) => see_other(&format!("/workspaces/{}", workspace.id)),
         Err(problem) => member.refuse(problem).into_response(),
@@ -224,7 +240,7 @@ pub(super) async fn isolation(
     Path(id): Path<String>,
     Query(filter): Query<Filter>,
 ) -> Response {
-    let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
+    let (member, workspace) = workspace_or_refuse!(&hub, member, &id, true);
     let report = match hub.engine.report(&workspace.id).await {
         Ok(report) => Some(report),
         Err(problem) if problem.kind == ProblemKind::NotFound => None,
@@ -232,7 +248,7 @@ pub(super) async fn isolation(
     };
     let view = pages::isolation::View {
         frame: member.visitor.frame(notice(&filter.done)),
-        can_verify: workspace.state == Life::Running,
+        can_verify: workspace.state == Life::Running && may_change(&member, &workspace),
         workspace,
         report,
         only: pages::isolation::verdict_of_query(&filter.verdict),
@@ -248,6 +264,9 @@ pub(super) async fn verify(
     Posted(NoFields {}): Posted<NoFields>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
+    if let Err(problem) = member.caller().require_work() {
+        return member.refuse(problem).into_response();
+    }
     match hub.engine.verify(&workspace.id, &[]).await {
         Ok(_) => see_other(&format!("/workspaces/{}/isolation?done=proven", workspace.id)),
         Err(problem) => member.refuse(problem).into_response(),

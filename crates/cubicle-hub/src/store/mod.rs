@@ -12,7 +12,7 @@ use cubicle_core::name::{UserId, UserName, WorkspaceId};
 use cubicle_core::problem::Problem;
 use jiff::Timestamp;
 
-pub(crate) use records::{Account, ApiToken, Granted, Scope, Session};
+pub(crate) use records::{Account, ApiToken, Granted, Identity, NewAccount, Role, Scope, Session, Vouched};
 pub(crate) use shared::Shared;
 pub(crate) use sqlite::File;
 
@@ -45,7 +45,11 @@ macro_rules! both {
 
 both! {
     /// Makes an account without a password. Refused when a name with the same key exists.
-    fn add_account(name: UserName, admin: bool, groups: Vec<String>) -> Account;
+    fn add_account(new: NewAccount) -> Account;
+    /// The account of whom a provider vouches for.
+    fn account_of(identity: Identity) -> Option<Account>;
+    /// Sets what an account may do and which groups it is in.
+    fn set_rights(id: UserId, role: Role, groups: Vec<String>) -> ();
     /// All accounts, by key.
     fn accounts() -> Vec<Account>;
     /// The account of this name.
@@ -63,7 +67,10 @@ both! {
     /// Uses a link up.
     fn use_link(link: Digest) -> Option<UserId>;
     /// Begins a session. Refused when the account was disabled meanwhile.
-    fn begin_session(digest: Digest, account: UserId, expires_at: Timestamp) -> ();
+    fn begin_session(digest: Digest, account: UserId, expires_at: Timestamp, vouched: Option<Vouched>) -> ();
+    /// Ends the sessions that began because a provider vouched for this person: one of the
+    /// provider's own sessions, or all; returns what ended.
+    fn end_vouched_sessions(identity: Identity, session: Option<String>) -> Vec<Digest>;
     /// The live session of this digest.
     fn session(digest: Digest) -> Option<Session>;
     /// Ends a session.

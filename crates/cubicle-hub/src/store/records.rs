@@ -17,16 +17,93 @@ pub(crate) struct Account {
     pub(crate) id: UserId,
     /// What the person signs in with.
     pub(crate) name: UserName,
-    /// May see everything and manage accounts.
-    pub(crate) admin: bool,
+    /// What it may do.
+    pub(crate) role: Role,
     /// May not sign in.
     pub(crate) disabled: bool,
     /// Whether there is a password.
     pub(crate) has_password: bool,
     /// For templates that are restricted.
     pub(crate) groups: Vec<String>,
+    /// Who vouches for the person; none for a local account.
+    pub(crate) identity: Option<Identity>,
+    /// For programs: nobody signs in to it.
+    pub(crate) service: bool,
     /// When it was made.
     pub(crate) created_at: Timestamp,
+}
+
+/// An account to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct NewAccount {
+    /// What it is called.
+    pub(crate) name: UserName,
+    /// What it may do.
+    pub(crate) role: Role,
+    /// For templates that are restricted.
+    pub(crate) groups: Vec<String>,
+    /// Who vouches for the person.
+    pub(crate) identity: Option<Identity>,
+    /// For programs.
+    pub(crate) service: bool,
+}
+
+impl NewAccount {
+    /// A local account of a person without groups.
+    pub(crate) fn local(name: UserName, role: Role) -> Self {
+        Self { name, role, groups: Vec::new(), identity: None, service: false }
+    }
+}
+
+/// As whom a provider knows a person. Two providers' people are two accounts, whatever they are
+/// called: only the pair says who somebody is (OpenID Connect Core 1.0, 5.7).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// Who vouches.
+    pub(crate) issuer: String,
+    /// For whom.
+    pub(crate) subject: String,
+}
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Sees everything and manages accounts.
+    Admin,
+    /// Sees every workspace's state and report and the record of events; launches nothing and
+    /// opens nobody's notebook.
+    Auditor,
+    /// Launches workspaces and sees the own ones.
+    #[default]
+    User,
+}
+
+impl Role {
+    /// As it is written.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Auditor => "auditor",
+            Self::User => "user",
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        match text {
+            "admin" => Ok(Self::Admin),
+            "auditor" => Ok(Self::Auditor),
+            "user" => Ok(Self::User),
+            other => {
+                let shown: String = other.chars().take(40).flat_map(char::escape_default).collect();
+                Err(Problem::bad_input(format!("\"{shown}\" is not a role"), "use admin, auditor or user"))
+            }
+        }
+    }
 }
 
 impl Account {
@@ -43,8 +120,19 @@ pub(crate) struct Session {
     pub(crate) digest: Digest,
     /// Whose it is.
     pub(crate) account: Account,
+    /// The issuer of the provider by which it began.
+    pub(crate) issuer: Option<String>,
     /// When it ends by itself.
     pub(crate) expires_at: Timestamp,
+}
+
+/// How a session began, when a provider vouched for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Vouched {
+    /// The provider's issuer.
+    pub(crate) issuer: String,
+    /// The provider's own session, when it names it.
+    pub(crate) session: Option<String>,
 }
 
 /// What a workspace cookie stands for.
@@ -119,6 +207,10 @@ pub(super) fn taken(name: &UserName, by: &str) -> Problem {
         format!("user name \"{name}\" is taken by \"{by}\"; names that differ only in case or form are one"),
         "choose another name",
     )
+}
+
+pub(super) fn known_already() -> Problem {
+    Problem::conflict("this person has an account already", "sign in again")
 }
 
 pub(super) fn no_link() -> Problem {

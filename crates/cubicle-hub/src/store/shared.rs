@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::records::{
-    Account, ApiToken, Granted, MOST_TOKENS, Scope, Session, no_link, no_session, taken, too_many_tokens, unknown,
+    Account, ApiToken, Granted, Identity, MOST_TOKENS, NewAccount, Role, Scope, Session, Vouched, known_already,
+    no_link, no_session, taken, too_many_tokens, unknown,
 };
 use crate::secret::Digest;
 
@@ -31,12 +32,19 @@ struct AccountRecord {
     id: UserId,
     name: UserName,
     admin: bool,
+    /// Records of older hubs have `admin` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
     disabled: bool,
     /// argon2id in PHC form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     password: Option<String>,
     #[serde(default)]
     groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<Identity>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    service: bool,
     created_at: Timestamp,
 }
 
@@ -47,6 +55,10 @@ struct SessionRecord {
     account: String,
     created_at: Timestamp,
     expires_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider_session: Option<String>,
 }
 
 /// `session` is the name of the session's record. Grants and tickets are the same.
@@ -81,10 +93,12 @@ impl AccountRecord {
         Account {
             id: self.id.clone(),
             name: self.name.clone(),
-            admin: self.admin,
+            role: self.role.unwrap_or(if self.admin { Role::Admin } else { Role::User }),
             disabled: self.disabled,
             has_password: self.password.is_some(),
             groups: self.groups.clone(),
+            identity: self.identity.clone(),
+            service: self.service,
             created_at: self.created_at,
         }
     }
@@ -160,27 +174,83 @@ impl Shared {
         Err(Problem::conflict("the account is being changed by somebody else", "try again"))
     }
 
-    pub(crate) async fn add_account(
-        &self,
-        name: UserName,
-        admin: bool,
-        groups: Vec<String>,
-    ) -> Result<Account, Problem> {
+    pub(crate) async fn add_account(&self, new: NewAccount) -> Result<Account, Problem> {
+        let NewAccount { name, role, groups, identity, service } = new;
+        if let Some(identity) = &identity
+            && self.account_of_now(identity).await?.is_some()
+        {
+            return Err(known_already());
+        }
         let record = AccountRecord {
             id: UserId::from_random(rand::random()),
             name,
-            admin,
+            admin: role == Role::Admin,
+            // Left out where `admin` says it all, so that older schemas hold it too.
+            role: (role == Role::Auditor).then_some(role),
             disabled: false,
             password: None,
             groups,
+            identity,
+            service,
             created_at: Timestamp::now(),
         };
         let key = record_name(&record.name);
         if self.registry.create(Kind::Account, &key, written(&record)?).await? {
+            self.kept_whole(&key, &record).await?;
             return Ok(record.account());
         }
         let other: Option<AccountRecord> = self.found(Kind::Account, &key).await?;
         Err(taken(&record.name, other.as_ref().map_or("somebody", |other| other.name.as_str())))
+    }
+
+    /// An API server with an older schema drops what it does not know. An account without its
+    /// identity would be somebody else's at the next sign-in, one without its role could do more.
+    async fn kept_whole(&self, key: &str, written: &AccountRecord) -> Result<(), Problem> {
+        if written.identity.is_none() && written.role.is_none() && !written.service {
+            return Ok(());
+        }
+        let kept = self.registry.get_now(Kind::Account, key).await?;
+        let kept: Option<AccountRecord> = kept.as_ref().map(read).transpose()?;
+        let whole = kept.is_some_and(|kept| {
+            kept.identity == written.identity && kept.role == written.role && kept.service == written.service
+        });
+        if whole {
+            return Ok(());
+        }
+        self.registry.take(Kind::Account, key).await?;
+        Err(Problem::engine(
+            "the cluster's definition of accounts is too old for roles, providers and service accounts",
+            "apply the definitions of this version: `cubicle controller crds | kubectl apply --server-side -f -`",
+        ))
+    }
+
+    async fn account_of_now(&self, identity: &Identity) -> Result<Option<Account>, Problem> {
+        for record in self.registry.list_now(Kind::Account).await? {
+            let account: AccountRecord = read(&record)?;
+            if account.identity.as_ref() == Some(identity) {
+                return Ok(Some(account.account()));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) async fn account_of(&self, identity: Identity) -> Result<Option<Account>, Problem> {
+        self.account_of_now(&identity).await
+    }
+
+    pub(crate) async fn set_rights(&self, id: UserId, role: Role, groups: Vec<String>) -> Result<(), Problem> {
+        let name = self
+            .change(&id, |account| {
+                account.admin = role == Role::Admin;
+                account.role = (role == Role::Auditor).then_some(role);
+                account.groups = groups.clone();
+            })
+            .await?;
+        let kept = self.registry.get_now(Kind::Account, &name).await?;
+        match kept.as_ref().map(read::<AccountRecord>).transpose()? {
+            Some(kept) if kept.account().role == role => Ok(()),
+            _ => Err(Problem::engine("the account's role could not be kept", "apply the definitions of this version")),
+        }
     }
 
     pub(crate) async fn accounts(&self) -> Result<Vec<Account>, Problem> {
@@ -272,12 +342,16 @@ impl Shared {
         digest: Digest,
         account: UserId,
         expires_at: Timestamp,
+        vouched: Option<Vouched>,
     ) -> Result<(), Problem> {
         let (record, account) = self.by_id(&account).await?;
-        if account.disabled {
+        if account.disabled || account.service {
             return Err(no_session());
         }
-        let session = SessionRecord { account: record.name, created_at: Timestamp::now(), expires_at };
+        let (issuer, provider_session) =
+            vouched.map_or((None, None), |vouched| (Some(vouched.issuer), vouched.session));
+        let session =
+            SessionRecord { account: record.name, created_at: Timestamp::now(), expires_at, issuer, provider_session };
         self.make(Kind::Session, &digest.hexadecimal(), &session).await
     }
 
@@ -289,7 +363,30 @@ impl Shared {
             return Ok(None);
         }
         let account = self.live(&session.account).await?;
-        Ok(account.map(|account| Session { digest, account, expires_at: session.expires_at }))
+        let (expires_at, issuer) = (session.expires_at, session.issuer);
+        Ok(account.map(|account| Session { digest, account, expires_at, issuer }))
+    }
+
+    pub(crate) async fn end_vouched_sessions(
+        &self,
+        identity: Identity,
+        session: Option<String>,
+    ) -> Result<Vec<Digest>, Problem> {
+        let Some(account) = self.account_of_now(&identity).await? else { return Ok(Vec::new()) };
+        let account = record_name(&account.name);
+        let mut ended = Vec::new();
+        for record in self.registry.list_now(Kind::Session).await? {
+            let kept: SessionRecord = read(&record)?;
+            // Which of the person's sessions it is may not have been kept (an older schema): then all.
+            let other = session.is_some() && kept.provider_session.is_some() && kept.provider_session != session;
+            let by_other = kept.issuer.as_ref().is_some_and(|issuer| *issuer != identity.issuer);
+            if kept.account != account || other || by_other {
+                continue;
+            }
+            self.registry.take(Kind::Session, &record.name).await?;
+            ended.extend(Digest::from_hexadecimal(&record.name));
+        }
+        Ok(ended)
     }
 
     pub(crate) async fn end_session(&self, digest: Digest) -> Result<(), Problem> {

@@ -99,7 +99,9 @@ fn workspace(last: char) -> WorkspaceId {
 }
 
 async fn person(store: &Store, name: &str) -> Account {
-    store.add_account(name.parse().expect("valid"), false, vec!["staff".to_owned()]).await.expect("added")
+    let new =
+        NewAccount { groups: vec!["staff".to_owned()], ..NewAccount::local(name.parse().expect("valid"), Role::User) };
+    store.add_account(new).await.expect("added")
 }
 
 #[tokio::test]
@@ -107,7 +109,10 @@ async fn a_name_is_one_account_however_it_is_spelt() {
     let (_folder, stores) = stores();
     for store in stores {
         let alice = person(&store, "Alice").await;
-        let problem = store.add_account("alice".parse().expect("valid"), true, Vec::new()).await.expect_err("taken");
+        let problem = store
+            .add_account(NewAccount::local("alice".parse().expect("valid"), Role::Admin))
+            .await
+            .expect_err("taken");
         assert!(problem.what.contains("\"Alice\""), "{}", problem.what);
         assert_eq!(store.account("aLICE").await.expect("found"), alice);
         assert!(store.account("bob").await.is_err());
@@ -132,7 +137,7 @@ async fn links_and_tickets_work_once() {
         assert_eq!(store.use_link(link).await.expect("asked"), None, "expired");
 
         let session = Digest::of(Purpose::Session, "s");
-        store.begin_session(session, alice.id.clone(), soon()).await.expect("begun");
+        store.begin_session(session, alice.id.clone(), soon(), None).await.expect("begun");
         let (ticket, grant) = (Digest::of(Purpose::Ticket, "t"), Digest::of(Purpose::Grant, "g"));
         store.issue_ticket(ticket, session, workspace('a'), soon()).await.expect("issued");
         assert!(!store.redeem_ticket(ticket, workspace('b'), grant).await.expect("asked"), "another origin");
@@ -153,7 +158,7 @@ async fn whatever_hangs_on_a_session_ends_with_it() {
         let alice = person(&store, "alice").await;
         let [one, two, old] = ["1", "2", "3"].map(|secret| Digest::of(Purpose::Session, secret));
         for (session, until) in [(one, soon()), (two, soon()), (old, past())] {
-            store.begin_session(session, alice.id.clone(), until).await.expect("begun");
+            store.begin_session(session, alice.id.clone(), until, None).await.expect("begun");
         }
         assert_eq!(store.session(one).await.expect("asked").map(|session| session.account.id), Some(alice.id.clone()));
         assert!(store.session(old).await.expect("asked").is_none(), "expired");
@@ -177,7 +182,7 @@ async fn a_closed_account_has_nothing_left() {
         let alice = person(&store, "alice").await;
         let (session, token, link) =
             (Digest::of(Purpose::Session, "s"), Digest::of(Purpose::Token, "t"), Digest::of(Purpose::Link, "l"));
-        store.begin_session(session, alice.id.clone(), soon()).await.expect("begun");
+        store.begin_session(session, alice.id.clone(), soon(), None).await.expect("begun");
         let kept = ApiToken {
             id: "id".to_owned(),
             name: "laptop".to_owned(),
@@ -194,9 +199,49 @@ async fn a_closed_account_has_nothing_left() {
         assert!(store.session(session).await.expect("asked").is_none());
         assert!(store.token(token).await.expect("asked").is_none());
         assert!(store.peek_link(link).await.expect("asked").is_none());
-        assert!(store.begin_session(session, alice.id.clone(), soon()).await.is_err());
+        assert!(store.begin_session(session, alice.id.clone(), soon(), None).await.is_err());
         assert!(store.add_link(link, alice.id.clone(), soon()).await.is_err());
         store.set_disabled(alice.id.clone(), false).await.expect("opened");
-        store.begin_session(session, alice.id, soon()).await.expect("begun");
+        store.begin_session(session, alice.id, soon(), None).await.expect("begun");
+    }
+}
+
+#[tokio::test]
+async fn a_person_is_one_account_per_provider() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let identity = |issuer: &str| Identity { issuer: issuer.to_owned(), subject: "4711".to_owned() };
+        let new = |name: &str, issuer: &str| NewAccount {
+            identity: Some(identity(issuer)),
+            ..NewAccount::local(name.parse().expect("valid"), Role::Auditor)
+        };
+        let alice = store.add_account(new("alice", "https://one")).await.expect("added");
+        assert!(store.add_account(new("alice", "https://two")).await.is_err(), "the name is taken");
+        assert!(store.add_account(new("alice-2", "https://one")).await.is_err(), "the person is known");
+        let other = store.add_account(new("alice-2", "https://two")).await.expect("added");
+        assert_eq!(store.account_of(identity("https://one")).await.expect("asked"), Some(alice.clone()));
+        assert_eq!(store.account_of(identity("https://two")).await.expect("asked"), Some(other.clone()));
+        assert_eq!(store.account_of(identity("https://three")).await.expect("asked"), None);
+        store.set_rights(alice.id.clone(), Role::Admin, vec!["staff".to_owned()]).await.expect("set");
+        let changed = store.account("alice").await.expect("found");
+        assert_eq!((changed.role, changed.groups), (Role::Admin, vec!["staff".to_owned()]));
+        store.set_rights(alice.id.clone(), Role::Auditor, Vec::new()).await.expect("set");
+        assert_eq!(store.account("alice").await.expect("found").role, Role::Auditor);
+
+        let [one, two, theirs] = ["1", "2", "3"].map(|secret| Digest::of(Purpose::Session, secret));
+        let vouched =
+            |session: &str| Some(Vouched { issuer: "https://one".to_owned(), session: Some(session.to_owned()) });
+        store.begin_session(one, alice.id.clone(), soon(), vouched("a")).await.expect("begun");
+        store.begin_session(two, alice.id.clone(), soon(), vouched("b")).await.expect("begun");
+        store.begin_session(theirs, other.id.clone(), soon(), None).await.expect("begun");
+        assert_eq!(
+            store.session(one).await.expect("asked").and_then(|found| found.issuer).as_deref(),
+            Some("https://one")
+        );
+        let ended = store.end_vouched_sessions(identity("https://one"), Some("a".to_owned())).await.expect("ended");
+        assert_eq!(ended, [one]);
+        assert!(store.session(two).await.expect("asked").is_some());
+        assert_eq!(store.end_vouched_sessions(identity("https://one"), None).await.expect("ended"), [two]);
+        assert!(store.session(theirs).await.expect("asked").is_some());
     }
 }

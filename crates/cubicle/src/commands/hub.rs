@@ -23,8 +23,9 @@ use crate::{hub_process, trace};
 ///
 /// It keeps nothing: accounts and sessions are objects in its namespace, so that any number of
 /// replicas are one hub. CUBICLE_URL is the address that people type, CUBICLE_DOMAIN the domain
-/// of workspaces, CUBICLE_TLS_CERTIFICATE and CUBICLE_TLS_KEY the files for https. In its pod,
-/// `cubicle user` works as on one machine.
+/// of workspaces, CUBICLE_TLS_CERTIFICATE and CUBICLE_TLS_KEY the files for https, CUBICLE_SIGN_IN
+/// a file that names the site's providers of identities. In its pod, `cubicle user` works as on one
+/// machine.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  cubicle hub --listen 0.0.0.0:8000 --namespace cubicle-system --route-key route.key"
@@ -47,6 +48,7 @@ impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         trace::start();
         hub_process::allow_many_files();
+        let mut configuration: HubConfig = hub_process::configuration(context.home())?;
         let route_key = RouteKey::parse(&read_setting("--route-key", Some(&self.route_key))?)?;
         let runtime = tokio::runtime::Runtime::new().map_err(|error| {
             Problem::engine(format!("no runtime: {error}"), "check the limits of this shell (`ulimit -a`)")
@@ -60,7 +62,6 @@ impl Arguments {
             let client = cubicle_kube::client().await?;
             let engine = KubernetesEngine::new(&client, &self.namespace, route_key);
             let registry = Objects::new(&client, &self.namespace);
-            let mut configuration: HubConfig = hub_process::configuration(context.home())?;
             configuration.records = Records::Shared(Arc::new(registry));
             // Whoever is this user in the pod could read the route key as well.
             configuration.administrators = vec![0, rustix::process::getuid().as_raw()];

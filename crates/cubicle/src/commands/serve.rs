@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::exit::Outcome;
 use crate::hub::Hub;
-use crate::{output, trace};
+use crate::{hub_process, output, trace};
 
 /// How long the hub may take to come up.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -21,7 +21,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 ///
 /// Prints a link that signs the administrator in, once. Ctrl-C stops both; workspaces live on
 /// and are found again at the next start. CUBICLE_URL is the address that people type, when it is
-/// not http://LISTEN.
+/// not http://LISTEN. CUBICLE_SIGN_IN is a file that names the site's providers of identities; the
+/// hub's own user must be able to read it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  CUBICLE_HOME=/srv/cubicle cubicle serve --listen 127.0.0.1:8000")]
 pub(crate) struct Arguments {
@@ -37,6 +38,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         trace::start();
+        // The hub reads the same again; what it would refuse must not start the engine.
+        hub_process::configuration(context.home())?;
         let options = Options {
             home: context.home().to_owned(),
             listen: self.listen,

@@ -19,7 +19,7 @@ use rusqlite_migration::{M, Migrations};
 
 use super::records;
 
-const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql"))];
+const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql")), M::up(include_str!("identity.sql"))];
 
 /// The open database. Cloning shares it.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use cubicle_core::problem::Problem;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction};
 
-use super::records::{Account, Granted, Session, no_session};
+use super::records::{Account, Granted, Identity, Session, Vouched, no_session};
 use super::{File, StoreError, timestamp};
 use crate::secret::Digest;
 
@@ -31,12 +31,21 @@ impl File {
         digest: Digest,
         account: UserId,
         expires_at: Timestamp,
+        vouched: Option<Vouched>,
     ) -> Result<(), Problem> {
         self.write(move |transaction| {
+            let (issuer, session) = vouched.map_or((None, None), |vouched| (Some(vouched.issuer), vouched.session));
             let made = transaction.execute(
-                "INSERT INTO sessions (digest, account, created_at, expires_at)
-                 SELECT ?1, id, ?3, ?4 FROM accounts WHERE id = ?2 AND disabled = 0",
-                (digest.bytes(), account.as_str(), Timestamp::now().as_millisecond(), expires_at.as_millisecond()),
+                "INSERT INTO sessions (digest, account, created_at, expires_at, issuer, provider_session)
+                 SELECT ?1, id, ?3, ?4, ?5, ?6 FROM accounts WHERE id = ?2 AND disabled = 0 AND service = 0",
+                (
+                    digest.bytes(),
+                    account.as_str(),
+                    Timestamp::now().as_millisecond(),
+                    expires_at.as_millisecond(),
+                    issuer,
+                    session,
+                ),
             )?;
             if made == 0 {
                 return Err(StoreError::Refused(no_session()));
@@ -51,13 +60,18 @@ impl File {
         let now = Timestamp::now().as_millisecond();
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT {}, sessions.expires_at FROM sessions JOIN accounts ON accounts.id = sessions.account
+                "SELECT {}, sessions.expires_at, sessions.issuer FROM sessions JOIN accounts ON accounts.id = sessions.account
                  WHERE sessions.digest = ?1 AND sessions.expires_at > ?2 AND accounts.disabled = 0",
                 Account::COLUMNS
             ))?;
             Ok(statement
                 .query_row((digest.bytes(), now), |row| {
-                    Ok(Session { digest, account: Account::from_row(row)?, expires_at: timestamp(row.get(7)?)? })
+                    Ok(Session {
+                        digest,
+                        account: Account::from_row(row)?,
+                        expires_at: timestamp(row.get(Account::WIDTH)?)?,
+                        issuer: row.get(Account::WIDTH + 1)?,
+                    })
                 })
                 .optional()?)
         })
@@ -76,6 +90,26 @@ impl File {
     /// Ends the other sessions of an account; returns what ended.
     pub(crate) async fn end_other_sessions(&self, account: UserId, keep: Digest) -> Result<Vec<Digest>, Problem> {
         self.write(move |transaction| end_sessions(transaction, &account, Some(keep))).await
+    }
+
+    /// Ends the sessions of a person that a provider vouched for: one of the provider's own, or all.
+    pub(crate) async fn end_vouched_sessions(
+        &self,
+        identity: Identity,
+        session: Option<String>,
+    ) -> Result<Vec<Digest>, Problem> {
+        self.write(move |transaction| {
+            let mut statement = transaction.prepare(
+                "DELETE FROM sessions WHERE issuer = ?1 AND (?3 IS NULL OR provider_session IS ?3)
+                   AND account IN (SELECT id FROM accounts WHERE issuer = ?1 AND subject = ?2)
+                 RETURNING digest",
+            )?;
+            let ended = statement
+                .query_map((identity.issuer, identity.subject, session), |row| Ok(Digest::from_bytes(row.get(0)?)))?
+                .collect::<Result<_, _>>()?;
+            Ok(ended)
+        })
+        .await
     }
 
     /// Issues a ticket for one workspace.

@@ -49,7 +49,7 @@ impl File {
             );
             Ok(connection
                 .query_row(&query, (digest.bytes(), now), |row| {
-                    let scope: String = row.get(7)?;
+                    let scope: String = row.get(Account::WIDTH)?;
                     let scope = scope.parse().map_err(|problem: Problem| unreadable(&problem.what))?;
                     Ok((Account::from_row(row)?, scope))
                 })

@@ -1,0 +1,84 @@
+//! Who people are according to somebody else: OpenID Connect.
+//!
+//! Sources: OpenID Connect Core 1.0, Discovery 1.0, RP-Initiated Logout 1.0, Back-Channel Logout
+//! 1.0; RFC 6749, RFC 7636, RFC 9207.
+
+mod attempt;
+mod claims;
+mod provider;
+mod settings;
+mod used;
+mod web;
+mod yaml;
+
+use axum::http::StatusCode;
+use cubicle_core::problem::{Problem, ProblemKind};
+
+pub(crate) use attempt::{Attempt, LIFETIME};
+pub(crate) use claims::{Person, name_of};
+pub(crate) use provider::{Provider, Returned};
+pub use settings::{ProviderSettings, SignIn};
+
+use crate::pages::sign_in::ProviderLink;
+
+/// How people sign in here.
+pub(crate) struct Identities {
+    /// Whether name and password are taken.
+    pub(crate) passwords: bool,
+    providers: Vec<Provider>,
+}
+
+impl Identities {
+    /// Prepares the providers; none of them is asked yet.
+    pub(crate) fn new(settings: &SignIn) -> Result<Self, Problem> {
+        let providers = settings.providers.iter().map(Provider::new).collect::<Result<_, _>>()?;
+        Ok(Self { passwords: settings.passwords, providers })
+    }
+
+    /// The provider of this name.
+    pub(crate) fn provider(&self, name: &str) -> Result<&Provider, Problem> {
+        self.providers.iter().find(|provider| provider.settings.name == name).ok_or_else(|| {
+            Problem::not_found("there is no such provider of identities here", "go back and choose one that is shown")
+        })
+    }
+
+    /// The provider with this issuer.
+    pub(crate) fn of_issuer(&self, issuer: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.settings.issuer == issuer)
+    }
+
+    /// What the sign-in page links.
+    pub(crate) fn links(&self) -> Vec<ProviderLink> {
+        self.providers.iter().map(Provider::link).collect()
+    }
+}
+
+/// Why nobody was signed in, with the status that says whose fault it is.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// 502 and 504 when the provider fails, 400 to 403 when what came by way of the browser does.
+    pub(crate) status: StatusCode,
+    /// What to tell the person.
+    pub(crate) problem: Problem,
+}
+
+impl Failure {
+    fn of_provider(status: StatusCode, what: String) -> Self {
+        let remedy = "try again in a minute; if it stays like this, tell an administrator";
+        Self { status, problem: Problem::engine(what, remedy) }
+    }
+
+    /// What came does not prove who somebody is.
+    fn unproven(what: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            problem: Problem::new(ProblemKind::NotAllowed, what, "sign in again from the beginning"),
+        }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { status: crate::problem::status(problem.kind), problem }
+    }
+}
