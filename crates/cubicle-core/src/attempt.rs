@@ -123,10 +123,10 @@ pub struct Go {
 
 /// Memory that the supervisor grants while the gate proves, in bytes: little, so that the
 /// limit can be hit for real without taking much from the machine.
-pub const GATE_MEMORY_LIMIT: u64 = 64 << 20;
+pub const GATE_MEMORY_LIMIT: u64 = 40 << 20;
 
 /// What the gate then tries to allocate, in bytes.
-pub const GATE_MEMORY_ATTEMPT: u64 = 80 << 20;
+pub const GATE_MEMORY_ATTEMPT: u64 = 48 << 20;
 
 /// Processor time that the supervisor grants while the gate runs into that limit, in thousandths
 /// of one CPU: less than what a busy machine still gives to the control.
