@@ -7,6 +7,7 @@ mod kinds;
 mod node;
 pub mod read;
 mod scalar;
+mod single;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use collect::File;
 pub use kinds::{Interest, interest};
 pub use node::{Entry, Node, Value};
+pub use single::{Single, single};
 
 /// Which file of a [`Snapshot`]: an index into [`Snapshot::files`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
