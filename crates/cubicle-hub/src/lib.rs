@@ -24,6 +24,7 @@ mod proxy;
 mod routes;
 mod secret;
 mod server;
+pub mod standalone;
 mod store;
 mod tls;
 

@@ -30,7 +30,7 @@ use crate::{api, problem, routes, tls};
 
 /// How many connections are open at once, and how many of them from one address other than this
 /// machine's own, behind which everybody may be.
-const MOST_CONNECTIONS: usize = 4096;
+pub(crate) const MOST_CONNECTIONS: usize = 4096;
 const MOST_PER_ADDRESS: usize = 256;
 /// The largest head of a request, in bytes, and the most header lines in it.
 const MOST_HEAD: usize = 64 << 10;
@@ -69,6 +69,23 @@ pub async fn serve(
 
 async fn browsers(hub: Arc<Hub>, listener: tokio::net::TcpListener, acceptor: Option<tokio_rustls::TlsAcceptor>) {
     let router = routes::router(Arc::clone(&hub));
+    let patience = hub.timing.request_head;
+    accept(listener, acceptor, patience, move |peer, request| {
+        dispatch(Arc::clone(&hub), router.clone(), peer, request)
+    })
+    .await;
+}
+
+/// Accepts connections and answers their requests, within bounds, until the listener is of no use.
+pub(crate) async fn accept<A, F>(
+    listener: tokio::net::TcpListener,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    patience: Duration,
+    answer: A,
+) where
+    A: Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let crowd = Crowd::new(MOST_PER_ADDRESS);
     let mut connections = JoinSet::new();
@@ -88,12 +105,11 @@ async fn browsers(hub: Arc<Hub>, listener: tokio::net::TcpListener, acceptor: Op
             tracing::debug!(%peer, "too many connections from one address");
             continue;
         };
-        let (hub, router, acceptor) = (Arc::clone(&hub), router.clone(), acceptor.clone());
+        let (answer, acceptor) = (answer.clone(), acceptor.clone());
         connections.spawn(async move {
             let _held = (permit, guest);
             let _ = stream.set_nodelay(true);
-            let patience = hub.timing.request_head;
-            let answer = move |request| dispatch(Arc::clone(&hub), router.clone(), peer, request);
+            let answer = move |request| answer(peer, request);
             match acceptor {
                 None => connection(stream, patience, answer).await,
                 Some(acceptor) => match tokio::time::timeout(patience, acceptor.accept(stream)).await {
@@ -141,7 +157,7 @@ async fn administrators(hub: Arc<Hub>, listener: tokio::net::UnixListener, uids:
 
 /// Serves one connection. `patience` bounds the time for a request's head, which is also how
 /// long an idle connection is kept.
-async fn connection<S, A, F>(stream: S, patience: Duration, answer: A)
+pub(crate) async fn connection<S, A, F>(stream: S, patience: Duration, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,

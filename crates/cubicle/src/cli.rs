@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cubicle_core::problem::Problem;
 
 use crate::commands::{
-    advise, audit, completions, controller, delete, doctor, exec, guarantees, hub, image, launch, list, logs, report,
-    serve, show, start, stop, template, user, verify, volume,
+    advise, audit, completions, controller, delete, doctor, exec, guarantees, hub, image, import, launch, list, logs,
+    proxy, report, serve, show, start, stop, template, user, verify, volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -40,6 +40,7 @@ enum Command {
     Serve(serve::Arguments),
     Hub(hub::Arguments),
     Controller(controller::Arguments),
+    Proxy(Box<proxy::Arguments>),
     Doctor(doctor::Arguments),
     #[command(subcommand)]
     Template(template::Command),
@@ -49,6 +50,8 @@ enum Command {
     Volume(volume::Command),
     #[command(subcommand)]
     Image(image::Command),
+    #[command(subcommand)]
+    Import(import::Command),
     Advise(advise::Arguments),
     Launch(launch::Arguments),
     List(list::Arguments),
@@ -93,11 +96,13 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
         Command::Serve(arguments) => arguments.run(context),
         Command::Hub(arguments) => arguments.run(context),
         Command::Controller(arguments) => arguments.run(context),
+        Command::Proxy(arguments) => arguments.run(context),
         Command::Doctor(arguments) => arguments.run(context),
         Command::Template(command) => command.run(context),
         Command::User(command) => command.run(context),
         Command::Volume(command) => command.run(context),
         Command::Image(command) => command.run(context),
+        Command::Import(command) => command.run(context),
         Command::Advise(arguments) => arguments.run(context),
         Command::Launch(arguments) => arguments.run(context),
         Command::List(arguments) => arguments.run(context),

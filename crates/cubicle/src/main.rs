@@ -20,6 +20,8 @@ mod signature;
 mod trace;
 mod web;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -28,5 +30,16 @@ fn main() -> ExitCode {
     if let Some(code) = internal::dispatch(std::env::args_os()) {
         return code;
     }
-    cli::run(std::env::args_os())
+    cli::run(as_proxy(std::env::args_os()))
+}
+
+/// Under the name of the program that it stands in for, it is `cubicle proxy`.
+fn as_proxy(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let named =
+        arguments.first().is_some_and(|name| Path::new(name).file_name() == Some("configurable-http-proxy".as_ref()));
+    if named {
+        arguments.insert(1, "proxy".into());
+    }
+    arguments
 }

@@ -9,7 +9,12 @@ use crate::output;
 /// Starts logging: `CUBICLE_LOG` chooses what, in the syntax of tracing's `EnvFilter`, for
 /// example `debug` or `cubicle_hub=debug`; without it, what an operator should know.
 pub(crate) fn start() {
-    let filter = EnvFilter::try_from_env("CUBICLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    start_at("info");
+}
+
+/// The same with another word for what an operator should know.
+pub(crate) fn start_at(level: &str) {
+    let filter = EnvFilter::try_from_env("CUBICLE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -7,6 +7,7 @@ mod kinds;
 mod node;
 pub mod read;
 mod scalar;
+mod single;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub use collect::File;
 pub(crate) use kinds::verifies_signatures;
 pub use kinds::{Interest, interest};
 pub use node::{Entry, Node, Value};
+pub use single::{Single, single};
 
 /// Which file of a [`Snapshot`]: an index into [`Snapshot::files`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use secrecy::SecretString;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::bodies::{Progress, Upload};
@@ -21,7 +22,7 @@ const MOST_HEADERS: usize = 128;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Nobody listens, or the connection broke, or what came is not HTTP.
     Garbage(String),
     /// The head of the answer did not come in time.
@@ -52,25 +53,34 @@ impl Notebook {
     /// Sends one request and waits for the head of its answer. `patience` counts from the last
     /// byte of the request's body.
     pub(super) async fn ask(self, request: Request<Body>, patience: Duration) -> Result<Response<Incoming>, Failure> {
-        let garbage = |error: hyper::Error| Failure::Garbage(error.to_string());
-        let (mut sender, connection) = http1::Builder::new()
-            .max_headers(MOST_HEADERS)
-            .max_buf_size(MOST_HEAD)
-            .handshake(TokioIo::new(self.stream))
-            .await
-            .map_err(garbage)?;
-        // Ends with the exchange: when the answer is read to its end, dropped half-way, or the
-        // upgraded connection is closed.
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to a notebook ended");
-            }
-        });
-        let progress = Progress::new();
-        let request = request.map(|body| Upload { body, progress: progress.clone() });
-        tokio::select! {
-            answer = sender.send_request(request) => answer.map_err(garbage),
-            () = progress.stalled(patience) => Err(Failure::Late),
+        ask(self.stream, request, patience).await
+    }
+}
+
+/// Sends one request over a fresh connection to whoever serves it, and waits for the head of the
+/// answer. `patience` counts from the last byte of the request's body.
+pub(crate) async fn ask<S>(stream: S, request: Request<Body>, patience: Duration) -> Result<Response<Incoming>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let garbage = |error: hyper::Error| Failure::Garbage(error.to_string());
+    let (mut sender, connection) = http1::Builder::new()
+        .max_headers(MOST_HEADERS)
+        .max_buf_size(MOST_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(garbage)?;
+    // Ends with the exchange: when the answer is read to its end, dropped half-way, or the
+    // upgraded connection is closed.
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to a notebook ended");
         }
+    });
+    let progress = Progress::new();
+    let request = request.map(|body| Upload { body, progress: progress.clone() });
+    tokio::select! {
+        answer = sender.send_request(request) => answer.map_err(garbage),
+        () = progress.stalled(patience) => Err(Failure::Late),
     }
 }

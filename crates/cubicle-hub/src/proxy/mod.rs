@@ -1,14 +1,14 @@
 //! A workspace's origin: lets in who holds its cookie, and passes requests to the notebook.
 
 mod answer;
-mod bodies;
+pub(crate) mod bodies;
 mod enter;
-mod exchange;
+pub(crate) mod exchange;
 mod frames;
 mod kernels;
 mod notice;
-mod outbound;
-mod websocket;
+pub(crate) mod outbound;
+pub(crate) mod websocket;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -171,7 +171,14 @@ fn relay(
 ) -> Response<Body> {
     let visit = notice.visit;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let hold = websocket::Hold { hub: Arc::clone(notice.hub), workspace: visit.workspace.clone(), path, ending };
+        let (hub, workspace) = (Arc::clone(notice.hub), visit.workspace.clone());
+        let by_user = activity::is_user_socket(&path);
+        let on_message = move || {
+            if by_user {
+                hub.activity.by_user(&workspace);
+            }
+        };
+        let hold = websocket::Hold { messages_only: true, on_message, ending: ending.wait() };
         return browser
             .and_then(|browser| websocket::splice(browser, answer, hold))
             .unwrap_or_else(|| notice.garbage("it switched to a protocol that nobody asked for"));

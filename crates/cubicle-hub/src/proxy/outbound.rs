@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::cookies;
 use crate::fetch;
 
-/// Headers that belong to one connection (RFC 9110, 7.6.1), and those that only the hub may set.
-const NEVER_FORWARDED: [&str; 17] = [
+/// Headers that belong to one connection (RFC 9110, 7.6.1).
+pub(crate) const PER_CONNECTION: [&str; 10] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -20,6 +20,10 @@ const NEVER_FORWARDED: [&str; 17] = [
     "transfer-encoding",
     "upgrade",
     "http2-settings",
+];
+
+/// Headers that only the hub may set.
+const NEVER_FORWARDED: [&str; 7] = [
     "authorization",
     "forwarded",
     "x-forwarded-for",
@@ -30,7 +34,7 @@ const NEVER_FORWARDED: [&str; 17] = [
 ];
 
 /// Headers that `Connection` names; they belong to one connection too.
-pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)
         .iter()
@@ -60,7 +64,10 @@ pub(super) fn request<B>(from: Request<B>, told: &Told<'_>) -> Option<Request<B>
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);
     let per_connection = named_by_connection(&parts.headers);
     for (name, value) in &parts.headers {
-        if NEVER_FORWARDED.contains(&name.as_str()) || *name == header::COOKIE || per_connection.contains(name) {
+        let kept_back = PER_CONNECTION.contains(&name.as_str())
+            || NEVER_FORWARDED.contains(&name.as_str())
+            || *name == header::COOKIE;
+        if kept_back || per_connection.contains(name) {
             continue;
         }
         headers.append(name.clone(), value.clone());

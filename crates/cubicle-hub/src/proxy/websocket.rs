@@ -1,21 +1,16 @@
 //! WebSockets: after a checked handshake the bytes pass as they are.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
-use cubicle_core::name::WorkspaceId;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::frames::Frames;
-use crate::activity::is_user_socket;
 use crate::fetch;
-use crate::hub::Hub;
-use crate::liveness::Ending;
 
 /// How long both sides have to finish a handshake that was promised with 101.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -26,20 +21,30 @@ const CHUNK: usize = 16 << 10;
 const HANDSHAKE_HEADERS: [&str; 3] = ["sec-websocket-accept", "sec-websocket-protocol", "sec-websocket-extensions"];
 
 /// Takes the browser's side out of a request, if it asks for a WebSocket.
-pub(super) fn browser_side(request: &mut Request<Body>) -> Option<OnUpgrade> {
+pub(crate) fn browser_side(request: &mut Request<Body>) -> Option<OnUpgrade> {
     fetch::is_websocket(request.headers()).then(|| hyper::upgrade::on(request))
 }
 
-/// What the spliced connection hangs on.
-pub(super) struct Hold {
-    pub(super) hub: Arc<Hub>,
-    pub(super) workspace: WorkspaceId,
-    pub(super) path: String,
-    pub(super) ending: Ending,
+/// What is done while a spliced connection lives.
+pub(crate) struct Hold<M, E> {
+    /// Whether `on_message` is for messages alone; otherwise a browser's pong counts too.
+    pub(crate) messages_only: bool,
+    /// Called for every read of what the browser sends.
+    pub(crate) on_message: M,
+    /// Ends it.
+    pub(crate) ending: E,
 }
 
 /// Connects both sides and answers 101; nothing when the notebook's 101 is not for a WebSocket.
-pub(super) fn splice(browser: OnUpgrade, mut answer: Response<Incoming>, hold: Hold) -> Option<Response<Body>> {
+pub(crate) fn splice<M, E>(
+    browser: OnUpgrade,
+    mut answer: Response<Incoming>,
+    hold: Hold<M, E>,
+) -> Option<Response<Body>>
+where
+    M: Fn() + Send + Sync + 'static,
+    E: Future<Output = ()> + Send + 'static,
+{
     if !fetch::is_websocket(answer.headers()) {
         return None;
     }
@@ -58,20 +63,19 @@ pub(super) fn splice(browser: OnUpgrade, mut answer: Response<Incoming>, hold: H
         let Ok(Ok((browser, notebook))) = sides else { return };
         let (browser_read, browser_write) = tokio::io::split(TokioIo::new(browser));
         let (notebook_read, notebook_write) = tokio::io::split(TokioIo::new(notebook));
-        let watched = is_user_socket(&hold.path).then(Frames::default);
-        let (hub, workspace) = (hold.hub, hold.workspace);
+        let watched = hold.messages_only.then(Frames::default);
         tokio::select! {
             // Either side closing closes both: a half-open WebSocket carries nothing.
-            () = copy(browser_read, notebook_write, watched, || hub.activity.by_user(&workspace)) => {}
+            () = copy(browser_read, notebook_write, watched, hold.on_message) => {}
             () = copy(notebook_read, browser_write, None, || ()) => {}
-            () = hold.ending.wait() => {}
+            () = hold.ending => {}
         }
     });
     Some(head)
 }
 
-/// Copies until one side closes; calls `on_message` for every read that holds a data frame's
-/// beginning.
+/// Copies until one side closes; calls `on_message` for every read, or with `frames` for every one
+/// that holds a data frame's beginning.
 async fn copy(
     mut from: impl tokio::io::AsyncRead + Unpin,
     mut to: impl tokio::io::AsyncWrite + Unpin,
@@ -80,7 +84,7 @@ async fn copy(
 ) {
     let mut buffer = vec![0; CHUNK];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if frames.as_mut().is_some_and(|frames| frames.take(&buffer[..count])) {
+        if frames.as_mut().is_none_or(|frames| frames.take(&buffer[..count])) {
             on_message();
         }
         if to.write_all(&buffer[..count]).await.is_err() || to.flush().await.is_err() {

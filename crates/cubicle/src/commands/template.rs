@@ -31,7 +31,7 @@ pub(crate) enum Command {
         /// The template's name
         name: String,
     },
-    /// Create or replace a template from a YAML or JSON document
+    /// Create or replace templates from the YAML or JSON documents of a file
     #[command(after_help = "Example:\n  cubicle template apply -f mine.yaml")]
     Apply {
         /// The document; - reads standard input
@@ -84,10 +84,18 @@ impl Command {
                 context.printer.print(&template, |_| safe::lines(&yaml))?;
             }
             Self::Apply { file } => {
-                let template = document(&file)?;
-                let name = template.metadata.name.clone();
-                block_on(context.engine()?.apply_template(template))?;
-                context.printer.print(&json!({ "name": name, "applied": true }), |_| format!("{name} applied\n"))?;
+                // All are read before the first is applied.
+                let templates = documents(&file)?;
+                let mut answers = Vec::new();
+                let mut text = String::new();
+                for template in templates {
+                    let name = template.metadata.name.clone();
+                    block_on(context.engine()?.apply_template(template))?;
+                    text.push_str(&format!("{name} applied\n"));
+                    answers.push(json!({ "name": name, "applied": true }));
+                }
+                let answer = if answers.len() == 1 { answers.remove(0) } else { answers.into() };
+                context.printer.print(&answer, |_| text)?;
             }
             Self::Scan { file } => {
                 let scan = scan(&file)?;
@@ -105,10 +113,31 @@ impl Command {
     }
 }
 
+/// The templates of a file, one in each of its documents.
+fn documents(file: &Path) -> Result<Vec<Template>, Problem> {
+    let text = read_input(file)?;
+    let mut parts = vec![String::new()];
+    let mut lines = 0;
+    for line in text.lines() {
+        lines += 1;
+        match parts.last_mut() {
+            // Places in messages are those of the file.
+            _ if line.trim_end() == "---" => parts.push("\n".repeat(lines)),
+            Some(part) => part.extend([line, "\n"]),
+            None => {}
+        }
+    }
+    let empty = |part: &String| part.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    parts.retain(|part| !empty(part));
+    match &parts[..] {
+        [] | [_] => Ok(vec![document(file, &text)?]),
+        parts => parts.iter().map(|part| document(file, part)).collect(),
+    }
+}
+
 /// A template as people write it. Its image may be a name, or `{name, scan: FILE}`; the file is
 /// looked for beside the document.
-fn document(file: &Path) -> Result<Template, Problem> {
-    let text = read_input(file)?;
+fn document(file: &Path, text: &str) -> Result<Template, Problem> {
     let is_no_template = |error: &dyn std::fmt::Display| {
         Problem::bad_input(
             format!("{} is not a template: {}", file.display(), shortened(error)),
@@ -116,10 +145,10 @@ fn document(file: &Path) -> Result<Template, Problem> {
         )
     };
     // Read as it is first: the messages for documents without a scan name line and column.
-    let template = match serde_norway::from_str::<Template>(&text) {
+    let template = match serde_norway::from_str::<Template>(text) {
         Ok(template) => template,
         Err(error) => {
-            let mut value: serde_json::Value = serde_norway::from_str(&text).map_err(|_| is_no_template(&error))?;
+            let mut value: serde_json::Value = serde_norway::from_str(text).map_err(|_| is_no_template(&error))?;
             let Some(image) = value.pointer("/spec/image").filter(|image| image.is_object()).cloned() else {
                 return Err(is_no_template(&error));
             };
