@@ -287,9 +287,6 @@ impl Provider {
         if returned.code.is_empty() || returned.code.len() > 4096 {
             return Err(Failure::unproven("the provider's answer holds no code"));
         }
-        if !self.used.first_use(&returned.state, Duration::from_secs(super::LIFETIME.unsigned_abs())) {
-            return Err(Failure::unproven("this answer was used before"));
-        }
         let metadata = self.metadata().await?;
         let client = self.client(&metadata);
         let answer = client
@@ -313,6 +310,10 @@ impl Provider {
         let token = answer.id_token().ok_or_else(|| self.nonsense("there is no ID token"))?;
         let nonce = Nonce::new(attempt.nonce());
         let mut claims = self.claims(&metadata, token, &Expected::Nonce(&nonce)).await?;
+        // Only now: anybody can make up an attempt and come back with it, and what is remembered has an end.
+        if !self.used.first_use(&returned.state, Duration::from_secs(super::LIFETIME.unsigned_abs())) {
+            return Err(Failure::unproven("this answer was used before"));
+        }
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
         if subject.is_empty() || subject.len() > 255 {
             return Err(Failure::unproven("the token names nobody"));
