@@ -26,6 +26,8 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   claims: { openid: ["sub"], profile: ["preferred_username", "groups", "roles"], email: ["email"] },
   features: { backchannelLogout: { enabled: true }, devInteractions: { enabled: true } },
   pkce: { required: () => true },
+  // By itself it talks to no address of this machine, which is where the hub is.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   cookies: { keys: ["a-key-of-this-test-alone"] },
   findAccount: (context, id) => ({ accountId: id, claims: () => ({ sub: id, ...PEOPLE[id] }) }),
 });
