@@ -88,7 +88,8 @@ def options(address: str, port: str, token: str, home: Path, room: bool) -> list
         "ServerApp.ip": address,
         "ServerApp.port": port,
         "ServerApp.port_retries": "0",
-        "ServerApp.base_url": "/",
+        # A portal shows it below a path of its own.
+        "ServerApp.base_url": os.environ.get("CUBICLE_BASE", "/"),
         "ServerApp.root_dir": str(home),
         "IdentityProvider.token": token,
         # The hub checks Host and Origin and gives every workspace an origin of its own.

@@ -30,6 +30,9 @@ pub fn environment(
         ("CUBICLE_PORT", template.spec.port.to_string()),
         ("CUBICLE_TOKEN", token.to_owned()),
     ];
+    if template.spec.base_path != "/" {
+        environment.push(("CUBICLE_BASE", template.spec.base_path.clone()));
+    }
     if let Some(address) = address {
         environment.push(("CUBICLE_ADDRESS", address.to_string()));
     }

@@ -52,6 +52,10 @@ pub struct TemplateSpec {
     /// The TCP port inside the workspace that the hub forwards to.
     #[serde(default = "default_port")]
     pub port: u16,
+    /// Below which path the notebook server serves: `/`, or the path of a portal, which begins and
+    /// ends with `/`.
+    #[serde(default = "default_base_path", skip_serializing_if = "is_default_base_path")]
+    pub base_path: String,
     /// The isolation level.
     #[serde(default = "default_level")]
     pub level: Level,
@@ -227,6 +231,15 @@ pub fn default_port() -> u16 {
     8888
 }
 
+/// The base path that a template without one has.
+pub fn default_base_path() -> String {
+    "/".to_owned()
+}
+
+fn is_default_base_path(path: &str) -> bool {
+    path == "/"
+}
+
 /// The level that a template without one has.
 pub fn default_level() -> Level {
     Level::Standard
@@ -264,6 +277,13 @@ impl Template {
                 "spec.port",
                 format!("is {}; a tenant cannot listen below 1024", spec.port),
                 "use 1024 to 65535",
+            );
+        }
+        if !is_base_path(&spec.base_path) {
+            return field(
+                "spec.basePath",
+                format!("is \"{}\"", spec.base_path.escape_default()),
+                "use / or a path like /lw-workspace/proxy/, of letters, digits, - . _ and ~, with a slash at both ends",
             );
         }
         if spec.resources.memory.0 < 128 << 20 {
@@ -318,6 +338,20 @@ impl Template {
     }
 }
 
+/// A path that needs no encoding and means one place only.
+fn is_base_path(path: &str) -> bool {
+    let plain = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    path == "/"
+        || (path.len() <= 255
+            && path
+                .strip_prefix('/')
+                .and_then(|rest| rest.strip_suffix('/'))
+                .is_some_and(|rest| rest.split('/').all(plain)))
+}
+
 /// A path that a volume may be mounted at: absolute, plain, and outside what the sandbox owns.
 fn mount_path(field: &str, path: &str) -> Result<(), Problem> {
     const RESERVED: [&str; 9] = ["/proc", "/sys", "/dev", "/tmp", "/usr", "/bin", "/lib", "/etc", "/.cubicle"];
@@ -351,6 +385,7 @@ mod tests {
                 scan: None,
                 command: Vec::new(),
                 port: 8888,
+                base_path: default_base_path(),
                 level,
                 resources: Resources::default(),
                 home: Home::default(),
@@ -377,6 +412,16 @@ mod tests {
             assert!(mount_path("f", path).is_err(), "{path}");
         }
         assert!(mount_path("f", "/home/user").is_ok());
+    }
+
+    #[test]
+    fn base_paths_mean_one_place() {
+        for path in ["/", "/lw-workspace/proxy/", "/a.b/~c/"] {
+            assert!(is_base_path(path), "{path}");
+        }
+        for path in ["", "//", "/a", "a/", "/a//b/", "/../", "/a/./", "/%2e/", "/a b/", "/\u{e9}/", "/a?/", "/a\n/"] {
+            assert!(!is_base_path(path), "{path:?}");
+        }
     }
 
     #[test]

@@ -12,13 +12,14 @@ use secrecy::ExposeSecret as _;
 
 use crate::activity::ActivityBook;
 use crate::config::{HubConfig, Records, Timing};
-use crate::identity::Identities;
+use crate::identity::{Identities, PortalSettings};
 use crate::journal::Journal;
 use crate::limit::SignInLimits;
 use crate::liveness::Liveness;
 use crate::meter::Meter;
 use crate::origin::Origins;
 use crate::password::Passwords;
+use crate::portal::Doors;
 use crate::secret::{self, Digest, Purpose};
 use crate::store::{Account, File, Role, Shared, Store};
 
@@ -35,6 +36,15 @@ pub(crate) struct Hub {
     pub(crate) activity: ActivityBook,
     pub(crate) meter: Meter,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) portal: Option<Portal>,
+}
+
+/// A portal that shows workspaces on its own origin.
+pub(crate) struct Portal {
+    pub(crate) settings: PortalSettings,
+    pub(crate) doors: Doors,
+    /// One launch at a time.
+    pub(crate) launching: tokio::sync::Mutex<()>,
 }
 
 /// Who asks.
@@ -123,6 +133,11 @@ impl Hub {
                 Records::File(folder) => Journal::in_folder(folder)?,
                 Records::Shared(_) => Journal::printed(),
             }),
+            portal: config.sign_in.portal.clone().map(|settings| Portal {
+                settings,
+                doors: Doors::default(),
+                launching: tokio::sync::Mutex::default(),
+            }),
         })
     }
 
@@ -174,6 +189,7 @@ impl Hub {
         for ended in self.store.set_disabled(account.id.clone(), disabled).await? {
             self.liveness.end(&ended);
         }
+        self.liveness.end(&crate::portal::connections_of(account));
         tracing::info!(user = %account.id, disabled, "an account was changed");
         Ok(())
     }
@@ -236,12 +252,15 @@ impl Hub {
         loop {
             interval.tick().await;
             let Ok(workspaces) = self.engine.workspaces().await else { continue };
+            let templates = self.engine.templates().await.unwrap_or_default();
+            let bases: std::collections::HashMap<_, _> =
+                templates.iter().map(|known| (&known.metadata.name, known.spec.base_path.as_str())).collect();
             let running = workspaces.into_iter().filter(|workspace| workspace.state == State::Running);
             futures::stream::iter(running)
                 .for_each_concurrent(8, |workspace| {
-                    let hub = &self;
+                    let (hub, base) = (&self, bases.get(&workspace.template).copied().unwrap_or("/"));
                     async move {
-                        if crate::proxy::kernels_busy(hub, &workspace.id).await {
+                        if crate::proxy::kernels_busy(hub, &workspace.id, base).await {
                             let last = workspace.last_activity.or(workspace.opened_at).unwrap_or(workspace.created_at);
                             hub.activity.busy(&workspace.id, last);
                         }

@@ -19,6 +19,7 @@ mod meter;
 mod origin;
 pub mod pages;
 mod password;
+mod portal;
 mod problem;
 mod proxy;
 mod routes;
@@ -29,5 +30,5 @@ mod store;
 mod tls;
 
 pub use config::{HubConfig, Records, Timing, TlsFiles};
-pub use identity::{ProviderSettings, SignIn};
+pub use identity::{PortalSettings, ProviderSettings, SignIn};
 pub use server::serve;

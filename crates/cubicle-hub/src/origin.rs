@@ -15,6 +15,8 @@ use crate::config::HubConfig;
 pub(crate) enum Place {
     /// The hub itself.
     Hub,
+    /// The origin of a portal, where its contract is spoken and nothing else.
+    Portal,
     /// The origin of one workspace, which may or may not exist.
     Workspace(WorkspaceId),
 }
@@ -24,6 +26,28 @@ pub(crate) enum Place {
 pub(crate) struct Origins {
     secure: bool,
     naming: Naming,
+    portal: Option<PortalOrigin>,
+}
+
+/// Where a portal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PortalOrigin {
+    secure: bool,
+    host: String,
+    port: Option<u16>,
+}
+
+impl PortalOrigin {
+    fn new(url: &str) -> Result<Self, Problem> {
+        let (secure, host, port) = split_url(url)?;
+        Ok(Self { secure, host, port })
+    }
+
+    /// Like the hub's, a loopback origin keeps whatever port a request came by.
+    fn is(&self, name: &str, port: Option<u16>) -> bool {
+        let standard = Some(if self.secure { 443 } else { 80 });
+        name == self.host && (is_loopback_name(name) || port.or(standard) == self.port.or(standard))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +65,21 @@ enum Naming {
 impl Origins {
     /// Reads the configuration. Refuses plain http anywhere but on a loopback address.
     pub(crate) fn new(config: &HubConfig, listen: SocketAddr) -> Result<Self, Problem> {
+        let origins = Self::of_hub(config, listen)?;
+        let Some(settings) = &config.sign_in.portal else { return Ok(origins) };
+        let portal = PortalOrigin::new(&settings.url)?;
+        if let Naming::Named { host, domain, .. } = &origins.naming
+            && (portal.host == *host || portal.host == *domain || portal.host.ends_with(&format!(".{domain}")))
+        {
+            return Err(Problem::bad_input(
+                format!("the portal {} is the hub's own host, or lies in the workspaces' domain", settings.url),
+                "give the hub a host of its own: on the portal's origin nothing of the hub but the contract is served",
+            ));
+        }
+        Ok(Self { portal: Some(portal), ..origins })
+    }
+
+    fn of_hub(config: &HubConfig, listen: SocketAddr) -> Result<Self, Problem> {
         let loopback = listen.ip().is_loopback();
         if !loopback && config.tls.is_none() {
             return Err(Problem::bad_input(
@@ -55,7 +94,11 @@ impl Origins {
                     "set CUBICLE_URL to the https address that browsers use",
                 ));
             }
-            return Ok(Self { secure: config.tls.is_some(), naming: Naming::Loopback { port: listen.port() } });
+            return Ok(Self {
+                secure: config.tls.is_some(),
+                naming: Naming::Loopback { port: listen.port() },
+                portal: None,
+            });
         };
         let (secure, host, port) = split_url(url)?;
         let local = is_loopback_name(&host);
@@ -83,7 +126,7 @@ impl Origins {
                 "give a domain such as workspaces.example.org, without scheme and port",
             ));
         }
-        Ok(Self { secure, naming: Naming::Named { host, domain, port } })
+        Ok(Self { secure, naming: Naming::Named { host, domain, port }, portal: None })
     }
 
     /// Whether browsers use https.
@@ -95,6 +138,9 @@ impl Origins {
     pub(crate) fn place(&self, host: &str) -> Option<Place> {
         let (name, port) = split_host(host)?;
         let name = name.to_ascii_lowercase();
+        if self.portal.as_ref().is_some_and(|portal| portal.is(&name, port)) {
+            return Some(Place::Portal);
+        }
         match &self.naming {
             Naming::Loopback { .. } => {
                 if is_loopback_name(&name) {
@@ -113,6 +159,12 @@ impl Origins {
                 label.parse().ok().map(Place::Workspace)
             }
         }
+    }
+
+    /// The portal's origin, for a request with this `Host` header.
+    pub(crate) fn of_portal(&self, host: &str) -> String {
+        let secure = self.portal.as_ref().is_some_and(|portal| portal.secure);
+        format!("{}://{}", if secure { "https" } else { "http" }, host.to_ascii_lowercase())
     }
 
     fn default_port(&self) -> Option<u16> {

@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Verifier,
     /// What was used up: attempts to sign in, and tokens that end sessions.
     Used,
+    /// What the open connections of a portal's user hang on; derived, never stored.
+    Portal,
     /// What forms carry; derived from the session's or visitor's cookie, never stored.
     Form,
 }
@@ -51,6 +53,7 @@ impl Digest {
             Purpose::Nonce => b"cubicle nonce\0",
             Purpose::Verifier => b"cubicle verifier\0",
             Purpose::Used => b"cubicle used\0",
+            Purpose::Portal => b"cubicle portal\0",
             Purpose::Form => b"cubicle form\0",
         };
         let mut hasher = Sha256::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use cubicle_core::engine::Engine;
 use cubicle_core::problem::{Problem, ProblemKind};
 use futures::FutureExt as _;
@@ -26,7 +26,7 @@ use crate::crowd::Crowd;
 use crate::hub::{Caller, Hub};
 use crate::origin::Place;
 use crate::proxy::{self, Visit};
-use crate::{api, problem, routes, tls};
+use crate::{api, portal, problem, routes, tls};
 
 /// How many connections are open at once, and how many of them from one address other than this
 /// machine's own, behind which everybody may be.
@@ -68,10 +68,10 @@ pub async fn serve(
 }
 
 async fn browsers(hub: Arc<Hub>, listener: tokio::net::TcpListener, acceptor: Option<tokio_rustls::TlsAcceptor>) {
-    let router = routes::router(Arc::clone(&hub));
+    let (router, contract) = (routes::router(Arc::clone(&hub)), portal::router(Arc::clone(&hub)));
     let patience = hub.timing.request_head;
     accept(listener, acceptor, patience, move |peer, request| {
-        dispatch(Arc::clone(&hub), router.clone(), peer, request)
+        dispatch(Arc::clone(&hub), [router.clone(), contract.clone()], peer, request)
     })
     .await;
 }
@@ -205,10 +205,38 @@ pub(crate) struct Client(pub(crate) IpAddr);
 pub(crate) struct Host(pub(crate) String);
 
 /// Decides by the host who answers: the hub or a workspace.
-async fn dispatch(hub: Arc<Hub>, router: Router, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Body> {
+async fn dispatch(
+    hub: Arc<Hub>,
+    [router, contract]: [Router; 2],
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
+    let headers = request.headers();
+    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+        // RFC 9112, 6.1: somebody on the way may have read another request than we do.
+        let what = "the request has both Content-Length and Transfer-Encoding";
+        let mut refused = problem::json(StatusCode::BAD_REQUEST, &Problem::bad_input(what, "send one of them"));
+        refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return refused;
+    }
     let probe = matches!(request.uri().path(), "/healthz" | "/readyz");
     let place = host(&request).and_then(|host| Some((hub.origins.place(&host)?, host)));
+    if portal::names_somebody(request.headers()) && !matches!(place, Some((Place::Portal, _))) {
+        return problem::json(
+            StatusCode::UNAUTHORIZED,
+            &Problem::new(
+                ProblemKind::NotAllowed,
+                "the request says by REMOTE_USER who its user is, and nobody is believed by a header here",
+                "sign in, or send a token; a front's REMOTE_USER is taken on a portal's origin, beside its token",
+            ),
+        );
+    }
     match place {
+        Some((Place::Portal, host)) => {
+            request.extensions_mut().insert(Client(peer.ip()));
+            request.extensions_mut().insert(Host(host));
+            routed(contract, request).await
+        }
         Some((Place::Workspace(workspace), host)) => {
             let visit = Visit { workspace, host, client: peer.ip() };
             proxy::serve(hub, visit, request.map(Body::new)).await

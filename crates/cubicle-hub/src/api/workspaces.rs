@@ -342,7 +342,7 @@ async fn report(
     Segment(id): Segment,
 ) -> Result<Json<Report>, ApiProblem> {
     let workspace = hub.visible(&caller, &id).await?;
-    Ok(Json(hub.engine.report(&workspace.id).await?))
+    Ok(Json(hub.report(&workspace.id).await?))
 }
 
 async fn usage(

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod claims;
+mod portal_settings;
 mod provider;
 mod settings;
 mod used;
@@ -16,7 +17,8 @@ use cubicle_core::problem::{Problem, ProblemKind};
 
 pub(crate) use attempt::{Attempt, LIFETIME};
 pub(crate) use claims::{Person, name_of};
-pub(crate) use provider::{Provider, Returned};
+pub use portal_settings::PortalSettings;
+pub(crate) use provider::{Bearer, Provider, Returned};
 pub use settings::{ProviderSettings, SignIn};
 
 use crate::pages::sign_in::ProviderLink;
@@ -69,7 +71,7 @@ impl Failure {
     }
 
     /// What came does not prove who somebody is.
-    fn unproven(what: impl Into<String>) -> Self {
+    pub(crate) fn unproven(what: impl Into<String>) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
             problem: Problem::new(ProblemKind::NotAllowed, what, "sign in again from the beginning"),

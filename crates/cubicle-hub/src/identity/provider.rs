@@ -28,6 +28,7 @@ use tokio::sync::Mutex;
 use super::Failure;
 use super::attempt::Attempt;
 use super::claims::Person;
+use super::portal_settings::PortalSettings;
 use super::settings::ProviderSettings;
 use super::used::Used;
 use super::web::{Web, WebError};
@@ -133,6 +134,18 @@ pub(crate) struct Ended {
     pub(crate) subject: String,
     /// Which; all when none.
     pub(crate) session: Option<String>,
+}
+
+/// Whoever a bearer token is of.
+pub(crate) struct Bearer {
+    /// The person.
+    pub(crate) person: Person,
+    /// What a front calls the person, by the claim that the portal's settings name.
+    pub(crate) called: Option<String>,
+    /// Whether the token says anything about roles.
+    pub(crate) tells_roles: bool,
+    /// Whether the token says anything about groups.
+    pub(crate) tells_groups: bool,
 }
 
 impl Provider {
@@ -326,18 +339,46 @@ impl Provider {
             }
         }
         let person = Person::of(&self.settings, &subject, &claims);
-        let required = &self.settings.required_groups;
-        if !required.is_empty() && !required.iter().any(|group| person.groups.contains(group)) {
-            return Err(Failure {
-                status: StatusCode::FORBIDDEN,
-                problem: Problem::new(
-                    ProblemKind::NotAllowed,
-                    format!("{} knows you, but you are in no group that may use this site", self.settings.title),
-                    "ask an administrator to be let in",
-                ),
-            });
-        }
+        self.require_group(&person)?;
         Ok(person)
+    }
+
+    /// Refuses who is in none of the groups that may use this site.
+    pub(crate) fn require_group(&self, person: &Person) -> Result<(), Failure> {
+        let required = &self.settings.required_groups;
+        if required.is_empty() || required.iter().any(|group| person.groups.contains(group)) {
+            return Ok(());
+        }
+        Err(Failure {
+            status: StatusCode::FORBIDDEN,
+            problem: Problem::new(
+                ProblemKind::NotAllowed,
+                format!("{} knows you, but you are in no group that may use this site", self.settings.title),
+                "ask an administrator to be let in",
+            ),
+        })
+    }
+
+    /// Whose bearer token it is, for a portal that forwards what its users came with.
+    pub(crate) async fn bearer(&self, token: &str, portal: &PortalSettings) -> Result<Bearer, Failure> {
+        let token: Token = token.parse().map_err(|_| Failure::unproven("the access token cannot be read"))?;
+        let metadata = self.metadata().await?;
+        let claims = self.claims(&metadata, &token, &Expected::Bearer(&portal.audiences)).await?;
+        // One provider signs many things: what ends sessions (Back-Channel Logout 1.0, 2.4) and what is
+        // exchanged for tokens (Fence: `pur`) opens nothing.
+        if claims.contains_key("events") || claims.get("pur").is_some_and(|purpose| purpose != "access") {
+            return Err(Failure::unproven("this is no access token"));
+        }
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+        if subject.is_empty() || subject.len() > 255 {
+            return Err(Failure::unproven("the token names nobody"));
+        }
+        Ok(Bearer {
+            person: Person::of(&self.settings, subject, &claims),
+            called: called(&claims, &portal.remote_user_claim),
+            tells_roles: claims.contains_key(&self.settings.roles_claim),
+            tells_groups: claims.contains_key(&self.settings.groups_claim),
+        })
     }
 
     fn nonsense(&self, why: &str) -> Failure {
@@ -414,6 +455,7 @@ impl Provider {
         token: &Token,
         expected: &Expected<'_>,
     ) -> Result<Map<String, Value>, ClaimsVerificationError> {
+        let lives_long = matches!(expected, Expected::Bearer(_));
         let (skew, id) = (self.settings.clock_skew, ClientId::new(self.settings.client_id.clone()));
         // As for a public client: a keyed hash proves nothing about who made it.
         let mut verifier = IdTokenVerifier::new_public_client(id, self.issuer.clone(), metadata.jwks().clone())
@@ -424,11 +466,21 @@ impl Provider {
                 let (issued, now) = (SystemTime::from(issued), SystemTime::now());
                 match (issued.duration_since(now), now.duration_since(issued)) {
                     (Ok(ahead), _) if ahead > skew => Err("issued in the future".to_owned()),
-                    (_, Ok(age)) if age > TOKEN_AGE + skew => Err("issued too long ago".to_owned()),
+                    (_, Ok(age)) if !lives_long && age > TOKEN_AGE + skew => Err("issued too long ago".to_owned()),
                     _ => Ok(()),
                 }
             });
         let claims = match expected {
+            Expected::Bearer(audiences) => {
+                // RFC 9068, 2.1 names the second one.
+                let types = ["JWT", "at+jwt"].map(|name| JsonWebTokenType::new(name.to_owned()).normalize());
+                verifier = verifier.set_allowed_jose_types(types.into_iter().flatten()).require_audience_match(false);
+                let claims = token.claims(&verifier, |_: Option<&Nonce>| Ok(()))?;
+                if !claims.audiences().iter().any(|audience| audiences.contains(audience)) {
+                    return Err(ClaimsVerificationError::InvalidAudience("it is for none of ours".to_owned()));
+                }
+                claims
+            }
             Expected::Nonce(nonce) => token.claims(&verifier, *nonce)?,
             Expected::Logout => {
                 let types = ["JWT", "logout+jwt"].map(|name| JsonWebTokenType::new(name.to_owned()).normalize());
@@ -486,6 +538,22 @@ enum Expected<'nonce> {
     Nonce(&'nonce Nonce),
     /// None, and the event that ends sessions.
     Logout,
+    /// One of these audiences.
+    Bearer(&'nonce [String]),
+}
+
+/// What a claim calls a person; dots lead into objects.
+fn called(claims: &Map<String, Value>, path: &str) -> Option<String> {
+    let found = claims.get(path).or_else(|| {
+        let mut parts = path.split('.');
+        let first = claims.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    })?;
+    match found {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// Claims of all kinds as one object.

@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 
+use super::portal_settings::PortalSettings;
 use super::yaml::{self, Node, Value};
 
 /// How people sign in.
@@ -20,12 +21,14 @@ pub struct SignIn {
     pub passwords: bool,
     /// Whom else the hub believes, in the order of their buttons.
     pub providers: Vec<ProviderSettings>,
+    /// A portal that shows workspaces on its own origin.
+    pub portal: Option<PortalSettings>,
 }
 
 impl Default for SignIn {
     /// One machine: name and password, and nobody else.
     fn default() -> Self {
-        Self { passwords: true, providers: Vec::new() }
+        Self { passwords: true, providers: Vec::new(), portal: None }
     }
 }
 
@@ -103,20 +106,20 @@ impl SignIn {
 }
 
 /// Reads the document and remembers what is wrong with it.
-struct Reader<'path> {
+pub(super) struct Reader<'path> {
     path: &'path Path,
-    mistakes: Vec<(usize, String)>,
+    pub(super) mistakes: Vec<(usize, String)>,
 }
 
-type Entry = (String, usize, Node);
+pub(super) type Entry = (String, usize, Node);
 
 impl Reader<'_> {
-    fn wrong(&mut self, line: usize, what: impl Into<String>) {
+    pub(super) fn wrong(&mut self, line: usize, what: impl Into<String>) {
         self.mistakes.push((line, what.into()));
     }
 
     /// The entries of a mapping, with unknown and repeated keys refused.
-    fn entries<'node>(&mut self, node: &'node Node, what: &str, known: &[&str]) -> &'node [Entry] {
+    pub(super) fn entries<'node>(&mut self, node: &'node Node, what: &str, known: &[&str]) -> &'node [Entry] {
         let Value::Map(entries) = &node.value else {
             self.wrong(node.line, format!("{what} must be a mapping"));
             return &[];
@@ -133,7 +136,7 @@ impl Reader<'_> {
         entries
     }
 
-    fn text(&mut self, key: &str, node: &Node) -> Option<String> {
+    pub(super) fn text(&mut self, key: &str, node: &Node) -> Option<String> {
         match &node.value {
             Value::Text { text, plain } if !(*plain && is_no_text(text)) => {
                 if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
@@ -149,7 +152,7 @@ impl Reader<'_> {
         }
     }
 
-    fn texts(&mut self, key: &str, node: &Node) -> Vec<String> {
+    pub(super) fn texts(&mut self, key: &str, node: &Node) -> Vec<String> {
         let Value::List(items) = &node.value else {
             self.wrong(node.line, format!("{key} must be a list of texts"));
             return Vec::new();
@@ -184,17 +187,21 @@ impl Reader<'_> {
 
     fn sign_in(&mut self, node: &Node) -> SignIn {
         let mut settings = SignIn::default();
-        let mut list = None;
-        for (key, _, value) in self.entries(node, "the document", &["passwords", "providers"]) {
+        let (mut list, mut portal) = (None, None);
+        for (key, _, value) in self.entries(node, "the document", &["passwords", "providers", "portal"]) {
             match key.as_str() {
                 "passwords" => settings.passwords = self.switch(key, value).unwrap_or(true),
                 "providers" => list = Some(value),
+                "portal" => portal = Some(value),
                 _ => {}
             }
         }
         let Some(list) = list else {
             if !settings.passwords {
                 self.wrong(node.line, "passwords is false and there is no provider: nobody could sign in");
+            }
+            if let Some(portal) = portal {
+                self.portal(portal, &[]);
             }
             return settings;
         };
@@ -214,6 +221,11 @@ impl Reader<'_> {
                 self.wrong(item.line, format!("two providers have the issuer \"{}\"", provider.issuer));
             }
             settings.providers.push(provider);
+        }
+        if let Some(portal) = portal {
+            let known: Vec<_> =
+                settings.providers.iter().map(|one| (one.name.clone(), one.client_id.clone())).collect();
+            settings.portal = self.portal(portal, &known);
         }
         settings
     }

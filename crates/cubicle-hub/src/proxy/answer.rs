@@ -33,7 +33,7 @@ const NEVER_ANSWERED: [&str; 19] = [
 
 /// Why an answer is not passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// It leads to another origin.
     LeadsAway,
     /// It is not what HTTP allows here.
@@ -41,7 +41,7 @@ pub(super) enum Refusal {
 }
 
 /// Cleans the head of an answer. `host` is the workspace's own host and port.
-pub(super) fn clean(status: StatusCode, headers: &HeaderMap, host: &str) -> Result<HeaderMap, Refusal> {
+pub(crate) fn clean(status: StatusCode, headers: &HeaderMap, host: &str) -> Result<HeaderMap, Refusal> {
     // 1xx answers are the connection's business; the one that is not, 101, is handled apart.
     if status.is_informational() {
         return Err(Refusal::Malformed);

@@ -69,9 +69,9 @@ impl HttpBody for Upload {
 struct SessionEnded;
 
 /// An answer on its way to a browser, cut when the session ends.
-pub(super) struct Download<B> {
-    pub(super) body: B,
-    pub(super) ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+pub(crate) struct Download<B> {
+    pub(crate) body: B,
+    pub(crate) ended: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl<B> HttpBody for Download<B>

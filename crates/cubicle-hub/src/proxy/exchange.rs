@@ -30,15 +30,15 @@ pub(crate) enum Failure {
 }
 
 /// A notebook's side of a fresh connection.
-pub(super) struct Notebook {
+pub(crate) struct Notebook {
     stream: TcpStream,
     /// The notebook's own token.
-    pub(super) token: SecretString,
+    pub(crate) token: SecretString,
 }
 
 impl Notebook {
     /// Takes over the socket that the engine connected.
-    pub(super) fn over(connection: Connection) -> Result<Self, Problem> {
+    pub(crate) fn over(connection: Connection) -> Result<Self, Problem> {
         let broken = |error: std::io::Error| {
             Problem::engine(format!("the connection to the notebook cannot be used: {error}"), "stop and start it")
         };
@@ -52,7 +52,7 @@ impl Notebook {
 
     /// Sends one request and waits for the head of its answer. `patience` counts from the last
     /// byte of the request's body.
-    pub(super) async fn ask(self, request: Request<Body>, patience: Duration) -> Result<Response<Incoming>, Failure> {
+    pub(crate) async fn ask(self, request: Request<Body>, patience: Duration) -> Result<Response<Incoming>, Failure> {
         ask(self.stream, request, patience).await
     }
 }

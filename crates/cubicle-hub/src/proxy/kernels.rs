@@ -23,16 +23,16 @@ struct Kernel {
     execution_state: String,
 }
 
-/// Whether the notebook claims that a kernel is busy. No answer, or a strange one, is a no.
-pub(crate) async fn busy(hub: &Hub, workspace: &WorkspaceId) -> bool {
-    tokio::time::timeout(PATIENCE, claimed(hub, workspace)).await.ok().flatten().unwrap_or(false)
+/// Whether the notebook, which serves below `base`, claims that a kernel is busy. No answer, or a strange one, is a no.
+pub(crate) async fn busy(hub: &Hub, workspace: &WorkspaceId, base: &str) -> bool {
+    tokio::time::timeout(PATIENCE, claimed(hub, workspace, base)).await.ok().flatten().unwrap_or(false)
 }
 
-async fn claimed(hub: &Hub, workspace: &WorkspaceId) -> Option<bool> {
+async fn claimed(hub: &Hub, workspace: &WorkspaceId, base: &str) -> Option<bool> {
     let notebook = hub.engine.connect(workspace).await.and_then(Notebook::over).ok()?;
     let mut authorization = HeaderValue::from_str(&format!("token {}", notebook.token.expose_secret())).ok()?;
     authorization.set_sensitive(true);
-    let request = Request::get("/api/kernels")
+    let request = Request::get(format!("{base}api/kernels"))
         .header(header::HOST, "localhost")
         .header(header::AUTHORIZATION, authorization)
         .header(header::ACCEPT, "application/json")

@@ -1,6 +1,6 @@
 //! A workspace's origin: lets in who holds its cookie, and passes requests to the notebook.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod bodies;
 mod enter;
 pub(crate) mod exchange;

@@ -45,20 +45,20 @@ pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// Facts about the request that the notebook is told.
-pub(super) struct Told<'a> {
+pub(crate) struct Told<'a> {
     /// The client.
-    pub(super) client: IpAddr,
+    pub(crate) client: IpAddr,
     /// The `Host` that the client used.
-    pub(super) host: &'a str,
+    pub(crate) host: &'a str,
     /// Whether the client used https.
-    pub(super) secure: bool,
+    pub(crate) secure: bool,
     /// The notebook server's own token.
-    pub(super) token: &'a SecretString,
+    pub(crate) token: &'a SecretString,
 }
 
 /// The request for the notebook: without anything of the hub's, with the notebook's own token.
 /// Nothing when a header cannot be written.
-pub(super) fn request<B>(from: Request<B>, told: &Told<'_>) -> Option<Request<B>> {
+pub(crate) fn request<B>(from: Request<B>, told: &Told<'_>) -> Option<Request<B>> {
     let (parts, body) = from.into_parts();
     let websocket = fetch::is_websocket(&parts.headers);
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);

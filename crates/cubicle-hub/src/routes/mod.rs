@@ -27,6 +27,7 @@ use crate::hub::Hub;
 use crate::pages::{self, RenderError};
 use crate::server::Host;
 use crate::{api, fetch, journal, problem};
+pub(crate) use provider::account_of;
 use visitor::Visitor;
 
 /// The largest form, in bytes.

@@ -114,7 +114,7 @@ async fn welcome(
 }
 
 /// The person's account, with the rights that the provider gives them now; made at the first time.
-async fn account_of(hub: &Hub, provider: &Provider, person: &Person) -> Result<Account, Problem> {
+pub(crate) async fn account_of(hub: &Hub, provider: &Provider, person: &Person) -> Result<Account, Problem> {
     if let Some(account) = hub.store.account_of(person.identity.clone()).await? {
         if account.role != person.role || account.groups != person.groups {
             hub.store.set_rights(account.id.clone(), person.role, person.groups.clone()).await?;

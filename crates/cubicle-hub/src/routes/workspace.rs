@@ -74,12 +74,10 @@ pub(super) async fn show(State(hub): State<Arc<Hub>>, member: Member, Path(id): 
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id, true);
     let own = member.caller().owns(&workspace);
     let failed = may_change(&member, &workspace) && matches!(workspace.state, Life::Failed | Life::Refused);
-    let (events, templates, report, log) = tokio::join!(
-        events_so_far(&hub, &workspace.id),
-        hub.engine.templates(),
-        hub.engine.report(&workspace.id),
-        async { if failed { hub.engine.logs(&workspace.id).await.unwrap_or_default() } else { String::new() } },
-    );
+    let (events, templates, report, log) =
+        tokio::join!(events_so_far(&hub, &workspace.id), hub.engine.templates(), hub.report(&workspace.id), async {
+            if failed { hub.engine.logs(&workspace.id).await.unwrap_or_default() } else { String::new() }
+        },);
     let templates = templates.unwrap_or_default();
     let template = templates.iter().find(|template| template.metadata.name == workspace.template).cloned();
     let view = pages::launch::View {
@@ -241,7 +239,7 @@ pub(super) async fn isolation(
     Query(filter): Query<Filter>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id, true);
-    let report = match hub.engine.report(&workspace.id).await {
+    let report = match hub.report(&workspace.id).await {
         Ok(report) => Some(report),
         Err(problem) if problem.kind == ProblemKind::NotFound => None,
         Err(problem) => return member.refuse(problem).into_response(),

@@ -14,6 +14,7 @@ mod log;
 mod notebook;
 mod origins;
 mod pages;
+mod portal;
 mod providers;
 mod proxy;
 mod roles;

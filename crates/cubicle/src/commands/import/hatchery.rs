@@ -53,7 +53,7 @@ const CONTAINER: Rules = &[
     ("target-port", Read),
     ("args", Read),
     ("command", Read),
-    ("path-rewrite", By("an origin per workspace", "the notebook's base is / there")),
+    ("path-rewrite", Read),
     ("use-tls", By("a socket that the engine connects", "nothing between hub and notebook crosses a network unproven")),
     (
         "ready-probe",
@@ -161,6 +161,10 @@ fn container(reading: &mut Reading, path: &str, node: &Node, home: Option<Bytes>
                 spec.home.mount_path = reading.scalar(&key, value).unwrap_or_default();
                 reading.carried(&key, line, "spec.home.mountPath");
             }
+            "path-rewrite" => {
+                spec.base_path = reading.scalar(&key, value).unwrap_or_else(|| "/".to_owned());
+                reading.carried(&key, line, "spec.basePath");
+            }
             "command" => command = Some((key.clone(), line, reading.texts(&key, value))),
             "args" => arguments = Some((key.clone(), line, reading.texts(&key, value))),
             "friends" => {
@@ -214,7 +218,7 @@ fn start(reading: &mut Reading, template: &mut Template, command: Words, argumen
                 &key,
                 line,
                 by,
-                "the image starts Jupyter on CUBICLE_PORT at base / with CUBICLE_TOKEN; without a token it would be open",
+                "the image starts Jupyter on CUBICLE_PORT below CUBICLE_BASE with CUBICLE_TOKEN; without a token it would be open",
             );
         }
     }

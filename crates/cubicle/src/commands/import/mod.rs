@@ -14,7 +14,8 @@ use cubicle_audit::snapshot::{Node, single};
 use cubicle_core::name::TemplateName;
 use cubicle_core::problem::Problem;
 use cubicle_core::template::{
-    API_VERSION, Home, Idle, Metadata, OnBreach, Resources, Template, TemplateSpec, default_level, default_port,
+    API_VERSION, Home, Idle, Metadata, OnBreach, Resources, Template, TemplateSpec, default_base_path, default_level,
+    default_port,
 };
 use serde_json::json;
 
@@ -139,6 +140,7 @@ fn blank(name: TemplateName, description: &str) -> Template {
             scan: None,
             command: Vec::new(),
             port: default_port(),
+            base_path: default_base_path(),
             level: default_level(),
             resources: Resources::default(),
             home: Home::default(),
