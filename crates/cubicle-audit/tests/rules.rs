@@ -271,3 +271,23 @@ fn each_cause_of_a_container_is_a_finding_of_its_own() {
         assert_eq!(operations.len(), 1, "{}", finding.sentence);
     }
 }
+
+#[test]
+fn broken_pods_are_no_reason_to_fail_where_policies_are_in_force() {
+    let policy = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: walls}\nspec:\n  matchConstraints: {resourceRules: [{apiGroups: ['*'], apiVersions: ['*'], operations: ['*'], resources: ['*/*']}]}\n  variables: [{name: x}, {name: y, expression: 3}, text]\n  validations: [{expression: 'false'}, {}, text]\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: walls}\nspec: {policyName: walls, validationActions: [Deny]}\n";
+    for pod in [
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: text\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: []}\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: [text], volumes: text}\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: {a: b}}\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x, labels: text}\nspec: {containers: [{name: c, securityContext: text, resources: text, ports: text}]}\n",
+        "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: x}\nspec: {template: text}\n",
+        "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: x}\nspec: {template: {metadata: text, spec: {containers: [{name: c}]}}}\n",
+        "kind: Job\napiVersion: batch/v1\nmetadata: {name: x}\nspec: {template: {metadata: null, spec: null}}\n",
+    ] {
+        let file = |text: &str| File { name: "f".to_owned(), bytes: text.as_bytes().to_vec() };
+        let mut snapshot = Snapshot::from_files(vec![file(&format!("{policy}---\n{pod}"))]);
+        let report = audit(&mut snapshot, &options());
+        assert_ne!(report.result, Standing::Clean, "{pod}");
+    }
+}

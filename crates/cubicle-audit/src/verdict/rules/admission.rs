@@ -13,9 +13,12 @@ use super::super::scene::Scene;
 use super::super::tenancy::Workspace;
 use crate::admission::{Answer, Asked, Refusal, TokenVolume, admitted_form};
 
+/// Makes a pod a bad one.
+type Spoil = fn(&mut Value);
+
 /// Pods below Pod Security restricted, as changes of a pod's spec: what is tried where nothing else
 /// stands before them.
-pub(super) const BAD_PODS: &[(&str, fn(&mut Value))] = &[
+const BAD_PODS: &[(&str, Spoil)] = &[
     ("a privileged container", |pod| in_container(pod, "privileged", json!(true))),
     ("a privileged init container", |pod| {
         let context = json!({"privileged": true});
@@ -82,7 +85,34 @@ fn form(scene: &Scene<'_>, workspace: &Workspace) -> Value {
         false => TokenVolume::Left,
     };
     let limits = limits(scene, &template.namespace);
-    admitted_form(&template.pod, (&template.namespace, &template.name), token, &limits)
+    let mut pod = template.pod.clone();
+    let mut name = template.name.clone();
+    if template.kind != "Pod" {
+        // The controller names its pods after itself and owns them.
+        name.push_str("-00000");
+        if let Some(pod) = pod.as_object_mut() {
+            let metadata = pod.entry("metadata").or_insert_with(|| json!({}));
+            if let Some(metadata) = metadata.as_object_mut() {
+                metadata.insert("ownerReferences".to_owned(), json!([owner(scene, workspace)]));
+            }
+        }
+    }
+    admitted_form(&pod, (&template.namespace, &name), token, &limits)
+}
+
+/// Who owns the pods of a workload.
+fn owner(scene: &Scene<'_>, workspace: &Workspace) -> Value {
+    let template = &workspace.template;
+    let version = scene.snapshot.object(template.object).map_or("", |object| &*object.api_version);
+    let (kind, name) = match template.kind.as_str() {
+        "Deployment" => ("ReplicaSet", format!("{}-00000", template.name)),
+        "CronJob" => ("Job", format!("{}-00000", template.name)),
+        kind => (kind, template.name.clone()),
+    };
+    json!({
+        "apiVersion": version, "kind": kind, "name": name, "uid": "00000000-0000-0000-0000-000000000000",
+        "controller": true, "blockOwnerDeletion": true,
+    })
 }
 
 fn ask(scene: &Scene<'_>, (kind, resource): (&str, &str), namespace: &str, object: &Value) -> Answer {
@@ -133,6 +163,10 @@ pub(super) fn unless_pods_are_refused(scene: &Scene<'_>, workspace: &Workspace, 
         return cause;
     }
     let own = form(scene, workspace);
+    // A pod that is none was told as broken; there is nothing to try.
+    if !own["spec"].is_object() || !own["spec"]["containers"].get(0).is_some_and(Value::is_object) {
+        return cause;
+    }
     let mut without_labels = own.clone();
     without_labels["metadata"].as_object_mut().map(|metadata| metadata.remove("labels"));
     let (mut refused, mut passed, mut doubtful) = (None, None, None);
