@@ -21,6 +21,7 @@ pub mod pages;
 mod password;
 mod portal;
 mod problem;
+mod readiness;
 mod proxy;
 mod routes;
 mod secret;
