@@ -1,7 +1,8 @@
 // Two people in a real browser, against a hub in a cluster:
-//   HUB=https://cubicle.example LINKS='{"alice": "https://...", "bob": "..."}' node people.mjs SCREENSHOTS
+//   HUB=https://cubicle.example LINKS='{"alice": "https://...", "bob": "..."}' ISSUER=https://campus.example:8443 \
+//     node people.mjs SCREENSHOTS
 // Each signs in, launches, sees the five steps, works in the JupyterLab of a pod, stops, starts, and finds
-// the file; neither sees anything of the other. Runs on the cluster's test host, with kubectl: whoever is outside
+// the file; neither sees anything of the other. A third one comes by way of a provider of identities. Runs on the cluster's test host, with kubectl: whoever is outside
 // comes through a balancer that ends no TLS and sends every connection to another hub.
 import { execFile } from "node:child_process";
 import { mkdir } from "node:fs/promises";
@@ -9,12 +10,13 @@ import net from "node:net";
 import path from "node:path";
 import { promisify } from "node:util";
 import { Findings, launchBrowser } from "../browser/browser.mjs";
+import * as campus from "../browser/campus.mjs";
 import * as notebook from "../browser/notebook.mjs";
 
 const [screenshots] = process.argv.slice(2);
-const { HUB, LINKS } = process.env;
-if (!HUB || !LINKS || !screenshots) {
-  console.error("use: HUB=https://... LINKS={...} node people.mjs SCREENSHOTS");
+const { HUB, LINKS, ISSUER } = process.env;
+if (!HUB || !LINKS || !ISSUER || !screenshots) {
+  console.error("use: HUB=https://... LINKS={...} ISSUER=https://... node people.mjs SCREENSHOTS");
   process.exit(2);
 }
 const STEPS = ["request", "plan", "build", "prove", "open"];
@@ -62,7 +64,10 @@ await mkdir(screenshots, { recursive: true });
 const host = new URL(HUB).hostname;
 const balancer = `127.0.0.1:${await balance()}`;
 // No other name is resolved, and the network namespace has no way out.
-const browser = await launchBrowser(`MAP ${host} ${balancer}, MAP *.${host} ${balancer}, MAP * ~NOTFOUND`);
+const campusHost = new URL(ISSUER).hostname;
+const browser = await launchBrowser(
+  `MAP ${host} ${balancer}, MAP *.${host} ${balancer}, MAP ${campusHost} ${process.env.CAMPUS_ADDRESS}, MAP * ~NOTFOUND`,
+);
 
 /** One person with a browser profile of their own. */
 class Person {
@@ -71,15 +76,20 @@ class Person {
     this.page = page;
   }
 
-  static async signIn(name, link) {
-    // The test's certificate is its own.
+  static async arrive(name) {
+    // The test's certificates are its own.
     const context = await browser.newContext({ ignoreHTTPSErrors: true });
     const person = new Person(name, await context.newPage());
     person.page.setDefaultTimeout(60_000);
+    return person;
+  }
+
+  static async signIn(name, link) {
+    const person = await Person.arrive(name);
     await person.page.goto(link);
     await person.page.click("main button");
     await person.page.waitForSelector("#gallery");
-    const cookies = await context.cookies(HUB);
+    const cookies = await person.page.context().cookies(HUB);
     check(cookies.length > 0 && cookies.every((one) => one.name.startsWith("__Host-") && one.secure), `${name}'s cookies are ${cookies.map((one) => one.name)}`);
     return person;
   }
@@ -182,6 +192,21 @@ try {
   check((await alice.read("kept.txt")) === "of alice", "the file is not there after stop and start");
   await alice.shot("started-again");
   say("alice: stopped, started, and the file is there");
+
+  const ada = await Person.arrive("ada");
+  await campus.signIn(ada.page, HUB, "ada");
+  const open = campus.sockets(ada.page);
+  await ada.launch();
+  await ada.openNotebook();
+  await ada.run('print("walls", 6 * 7)', "walls 42");
+  const { spec } = (await kubectl("get", "accounts", "-n", "cubicle-system")).items.find((one) => one.spec.name === "ada");
+  check(spec.identity?.issuer === ISSUER && spec.identity.subject === "ada" && spec.groups.includes("physics"), `ada's account is ${JSON.stringify(spec)}`);
+  await ada.shot("notebook");
+  const ended = await campus.endAtProvider(ada.page, ISSUER, open);
+  check(ended.sockets > 0 && ended.took < 5000, `${ended.sockets} WebSockets took ${ended.took} ms to close after the back-channel logout`);
+  const later = await ada.page.goto(ada.origin);
+  check(later.status() >= 400 || new URL(ada.page.url()).origin === HUB, "the workspace answers after the back-channel logout");
+  say(`ada: by way of the provider to a notebook; ended there, her ${ended.sockets} WebSockets were closed after ${ended.took.toFixed(0)} ms`);
 
   // Any hub is the hub: the session goes on when the replicas that made it are gone.
   const pods = (await kubectl("get", "pods", "-n", "cubicle-system", "-l", "app.kubernetes.io/component=hub")).items;

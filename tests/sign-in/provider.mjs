@@ -1,16 +1,21 @@
-// A real OpenID Connect provider on loopback, with a page where anybody signs in as who they type.
-//   node provider.mjs PORT HUB
-// Prints a line when it is ready.
+// A real OpenID Connect provider, with a page where anybody signs in as who they type.
+//   [ISSUER=https://... TLS_KEY=FILE TLS_CERTIFICATE=FILE] node provider.mjs ADDRESS:PORT HUB
+// Without an issuer of its own it is http://ADDRESS:PORT. Prints a line when it is ready.
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
 import { Provider } from "oidc-provider";
 
-const [port, hub] = process.argv.slice(2);
+const [place, hub] = process.argv.slice(2);
+const [address, port] = place.split(":");
+const { ISSUER, TLS_KEY, TLS_CERTIFICATE } = process.env;
 const PEOPLE = {
   ada: { preferred_username: "ada", groups: ["physics", "staff"], roles: ["operators"] },
   grace: { preferred_username: "grace", groups: ["chemistry"], roles: ["auditors"] },
   mallory: { preferred_username: "admin", groups: [], roles: [] },
 };
 
-const provider = new Provider(`http://127.0.0.1:${port}`, {
+const provider = new Provider(ISSUER ?? `http://${place}`, {
   clients: [
     {
       client_id: "cubicle",
@@ -33,7 +38,10 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
 });
 provider.on("backchannel.error", (context, error) => console.error(`back-channel logout failed: ${error.message}`));
 provider.on("server_error", (context, error) => console.error(error));
-const server = provider.listen(Number(port), "127.0.0.1", () => console.log("the provider is ready"));
+const server = TLS_KEY
+  ? https.createServer({ key: readFileSync(TLS_KEY), cert: readFileSync(TLS_CERTIFICATE) }, provider.callback())
+  : http.createServer(provider.callback());
+server.listen(Number(port), address, () => console.log("the provider is ready"));
 // The provider ends with who started it.
 process.stdin.resume().on("end", () => process.exit(0));
 server.on("error", (error) => {

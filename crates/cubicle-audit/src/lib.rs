@@ -5,6 +5,7 @@
 //! cluster or looks at the clock, except [`snapshot::read`].
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod network;
 pub mod pod_security;
 pub mod rbac;

@@ -186,23 +186,108 @@ fn what_could_not_be_read_is_unknown() {
 
 #[test]
 fn an_admission_policy_takes_the_certainty_from_a_missing_wall() {
-    let policy = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: restricted}\nspec:\n  failurePolicy: Fail\n  matchConstraints: {resourceRules: [{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}]}\n  validations: [{expression: 'true'}]\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: tenants}\nspec:\n  policyName: restricted\n  validationActions: [Deny]\n  matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: tenant-ada}}}\n";
+    // Refuses everything that is tried.
+    let policy = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: restricted}\nspec:\n  failurePolicy: Fail\n  matchConstraints: {resourceRules: [{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}]}\n  validations: [{expression: 'false', message: no pods}]\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: tenants}\nspec:\n  policyName: restricted\n  validationActions: [Deny]\n  matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: tenant-ada}}}\n";
     let open = CLEAN.replace("enforce: restricted", "enforce: privileged");
-    let with = |policy: &str| verdict(&judge(&[&open, policy], &options()), "NS-07");
+    let with = |policy: &str| judge(&[&open, policy], &options());
     assert_eq!(verdict(&judge(&[&open], &options()), "NS-07"), Verdict::Breached);
-    assert_eq!(with(policy), Verdict::Unproven);
+    let refused = with(policy);
+    assert_eq!(verdict(&refused, "NS-07"), Verdict::Unproven);
+    let finding = refused.findings.iter().find(|one| one.alias == "NS-07").expect("a finding");
+    let who = finding.refused.as_deref().unwrap_or_default();
+    assert!(who.contains("ValidatingAdmissionPolicy restricted (") && who.contains("no pods"), "{who}");
+    assert!(finding.claim().starts_with("would, if admission did not refuse it,"));
+    // What cannot be evaluated leaves it open, and is never a refusal.
+    for expression in ["quantity('1') == quantity('1')", "request.userInfo.username == 'x'"] {
+        let report = with(&policy.replace("'false'", &format!("\"{expression}\"")));
+        let finding = report.findings.iter().find(|one| one.alias == "NS-07").expect("a finding");
+        assert_eq!((finding.verdict, finding.refused.is_none()), (Verdict::Unproven, true), "{expression}");
+    }
     // Each part that keeps it from standing there: the breach is back.
     for (part, instead) in [
         ("[Deny]", "[Warn, Audit]"),
         ("metadata.name: tenant-ada", "metadata.name: tenant-bo"),
         ("policyName: restricted", "policyName: absent"),
-        ("failurePolicy: Fail", "failurePolicy: Ignore"),
         ("resources: [pods]", "resources: [services]"),
         ("operations: [CREATE]", "operations: [UPDATE]"),
-        ("validations: [{expression: 'true'}]", "validations: []"),
+        ("validations: [{expression: 'false', message: no pods}]", "validations: []"),
         ("matchConstraints: {", "matchConstraints: {objectSelector: {matchLabels: {a: b}}, "),
+        // Only some of the pods below restricted are refused.
+        ("expression: 'false'", "expression: '!has(object.spec.hostNetwork)'"),
+        ("expression: 'false'", "expression: 'true'"),
     ] {
         assert!(policy.contains(part), "{part}");
-        assert_eq!(with(&policy.replace(part, instead)), Verdict::Breached, "{instead}");
+        assert_eq!(verdict(&with(&policy.replace(part, instead)), "NS-07"), Verdict::Breached, "{instead}");
+    }
+}
+
+#[test]
+fn a_pod_that_admission_refuses_is_told_as_refused() {
+    let open = CLEAN.replacen("allowPrivilegeEscalation: false", "privileged: true", 1);
+    assert_ne!(open, CLEAN);
+    let policy = |expression: &str| {
+        format!(
+            "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {{name: walls}}\nspec:\n  matchConstraints: {{resourceRules: [{{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}}]}}\n  validations: [{{expression: \"{expression}\", message: no privileges}}]\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {{name: walls}}\nspec: {{policyName: walls, validationActions: [Deny]}}\n"
+        )
+    };
+    let found = |text: &str, expression: &str| {
+        let report = judge(&[text, &policy(expression)], &options());
+        let finding = report.findings.iter().find(|one| one.alias == "CT-25").expect("a finding").clone();
+        (finding.verdict, finding.refused)
+    };
+    let no_privileges = "object.spec.containers.all(c, !c.?securityContext.?privileged.orValue(false))";
+    let (verdict, refused) = found(&open, no_privileges);
+    assert_eq!(verdict, Verdict::Unproven);
+    assert!(refused.is_some_and(|text| text.contains("no privileges")));
+    // A policy that lets it pass, or that hangs on who makes the pod, takes nothing from the breach.
+    for expression in ["object.metadata.name != 'x'", "request.userInfo.username == 'x'"] {
+        assert_eq!(found(&open, expression), (Verdict::Breached, None), "{expression}");
+    }
+    assert_eq!(found(&open, "quantity('1') == quantity('1')"), (Verdict::Unproven, None));
+    // A pod that is there already was admitted.
+    let running = open.replace("kind: Pod\nmetadata:", "kind: Pod\nstatus: {phase: Running}\nmetadata:");
+    assert_ne!(running, open);
+    assert_eq!(found(&running, no_privileges), (Verdict::Breached, None));
+}
+
+#[test]
+fn each_cause_of_a_container_is_a_finding_of_its_own() {
+    let open = CLEAN.replacen("allowPrivilegeEscalation: false", "privileged: true", 1).replacen(
+        "capabilities: {drop: [ALL]}",
+        "capabilities: {add: [SYS_PTRACE, NET_ADMIN]}",
+        1,
+    );
+    assert!(open.contains("SYS_PTRACE"));
+    let report = judge(&[&open], &options());
+    let causes: Vec<&str> =
+        report.findings.iter().filter(|one| one.alias == "CT-04").map(|one| one.sentence.as_str()).collect();
+    assert_eq!(causes.len(), 3, "{causes:?}");
+    for part in ["is privileged", "capabilities NET_ADMIN, SYS_PTRACE", "by default"] {
+        assert!(causes.iter().any(|one| one.contains(part)), "{part}: {causes:?}");
+    }
+    // The smallest change of each takes that finding away and leaves the others.
+    for finding in report.findings.iter().filter(|one| one.alias == "CT-04") {
+        let Some(cubicle_audit::verdict::Fix::Patch { operations, .. }) = &finding.fix else { panic!("a patch") };
+        assert_eq!(operations.len(), 1, "{}", finding.sentence);
+    }
+}
+
+#[test]
+fn broken_pods_are_no_reason_to_fail_where_policies_are_in_force() {
+    let policy = "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: walls}\nspec:\n  matchConstraints: {resourceRules: [{apiGroups: ['*'], apiVersions: ['*'], operations: ['*'], resources: ['*/*']}]}\n  variables: [{name: x}, {name: y, expression: 3}, text]\n  validations: [{expression: 'false'}, {}, text]\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: walls}\nspec: {policyName: walls, validationActions: [Deny]}\n";
+    for pod in [
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: text\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: []}\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: [text], volumes: text}\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x}\nspec: {containers: {a: b}}\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: x, labels: text}\nspec: {containers: [{name: c, securityContext: text, resources: text, ports: text}]}\n",
+        "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: x}\nspec: {template: text}\n",
+        "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: x}\nspec: {template: {metadata: text, spec: {containers: [{name: c}]}}}\n",
+        "kind: Job\napiVersion: batch/v1\nmetadata: {name: x}\nspec: {template: {metadata: null, spec: null}}\n",
+    ] {
+        let file = |text: &str| File { name: "f".to_owned(), bytes: text.as_bytes().to_vec() };
+        let mut snapshot = Snapshot::from_files(vec![file(&format!("{policy}---\n{pod}"))]);
+        let report = audit(&mut snapshot, &options());
+        assert_ne!(report.result, Standing::Clean, "{pod}");
     }
 }

@@ -5,7 +5,7 @@ mod action;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use action::{Action, Call, Fact, FilteredCall, Rule, SocketKind};
+pub use action::{Action, Call, Fact, FilteredCall, ProxyCredential, Rule, SharedProxy, SocketKind};
 
 /// When a proof happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::attempt::ProxyCredential;
 use crate::level::{EngineKind, Level};
 use crate::quantity::{Bytes, MilliCpu};
 use crate::template::Egress;
@@ -75,6 +76,28 @@ pub struct Cluster {
     pub name_servers: Vec<SocketAddr>,
     /// What the gate has dialled since its first instruction.
     pub window: Vec<SocketAddr>,
+    /// A proxy that refuses nothing: a canary's, where no workspace may get.
+    #[serde(default)]
+    pub careless_proxy: Option<SocketAddr>,
+    /// The egress proxy, for a workspace with an allow-list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressDoor>,
+}
+
+/// The egress proxy that workspaces of a cluster share, as one of them finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EgressDoor {
+    /// Where it listens.
+    pub proxy: SocketAddr,
+    /// What this workspace shows to it.
+    pub credential: ProxyCredential,
+}
+
+impl EgressDoor {
+    /// The address that programs take from `http_proxy`.
+    pub fn url(&self) -> String {
+        format!("http://{}:{}@{}", self.credential.user, self.credential.password, self.proxy)
+    }
 }
 
 impl Cluster {
@@ -83,6 +106,8 @@ impl Cluster {
     pub fn must_answer(&self, address: SocketAddr) -> bool {
         [&self.api_server, &self.same_node, &self.other_node, &self.services, &self.node_ports, &self.name_servers]
             .into_iter()
-            .any(|list| list.contains(&address))
+            .flatten()
+            .chain(&self.careless_proxy)
+            .any(|known| *known == address)
     }
 }

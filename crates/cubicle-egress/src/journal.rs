@@ -25,6 +25,9 @@ struct Line<'a> {
     time: String,
     /// `allowed` (connected), `refused` (by a rule), `failed` (could not), `dropped` (lines).
     verdict: &'static str,
+    /// Who asked, where several share the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'static str>,
     host: &'a str,
@@ -69,11 +72,12 @@ impl Journal {
         Ok(Self { detail, file: Mutex::new(Bounded { file, length, limit, half, torn, lines: 0 }) })
     }
 
-    pub(crate) fn allowed(&self, target: &Target, address: IpAddr) {
+    pub(crate) fn allowed(&self, workspace: Option<&str>, target: &Target, address: IpAddr) {
         if self.detail == LogDetail::All {
             self.write(&Line {
                 time: now(),
                 verdict: "allowed",
+                workspace,
                 rule: None,
                 host: &target.host.to_string(),
                 port: Some(target.port),
@@ -83,10 +87,11 @@ impl Journal {
         }
     }
 
-    pub(crate) fn refused(&self, refusal: &Refusal) {
+    pub(crate) fn refused(&self, workspace: Option<&str>, refusal: &Refusal) {
         self.write(&Line {
             time: now(),
             verdict: if refusal.rule.failed() { "failed" } else { "refused" },
+            workspace,
             rule: Some(refusal.rule.word()),
             host: &refusal.host,
             port: refusal.port,
@@ -122,6 +127,7 @@ impl Bounded {
             self.put(&Line {
                 time: now(),
                 verdict: "dropped",
+                workspace: None,
                 rule: None,
                 host: "",
                 port: None,
@@ -167,7 +173,7 @@ mod tests {
         let path = tempfile::NamedTempFile::new().expect("a file");
         let journal = Journal::new(path.reopen().expect("the file"), LogDetail::All).expect("a journal");
         let hostile = format!("\n{{\"verdict\":\"allowed\"}}\r\u{1b}[2J\u{202e}\0{}", "x".repeat(100_000));
-        journal.refused(&Refusal::malformed(&hostile, crate::target::Malformed::Label));
+        journal.refused(None, &Refusal::malformed(&hostile, crate::target::Malformed::Label));
         let text = std::fs::read_to_string(path.path()).expect("the log");
         assert!(text.len() < 700 && text.trim_end().bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text}");
         assert_eq!(lines(path.path())[0]["verdict"], "refused");
@@ -178,7 +184,7 @@ mod tests {
         let path = tempfile::NamedTempFile::new().expect("a file");
         let journal = Journal::with_limit(path.reopen().expect("the file"), LogDetail::All, 8192).expect("a journal");
         for number in 0..1000 {
-            journal.refused(&Refusal::without_target(Rule::Busy, format!("number {number}")));
+            journal.refused(None, &Refusal::without_target(Rule::Busy, format!("number {number}")));
             assert!(path.path().metadata().expect("size").len() < 8192 + 512);
         }
         let lines = lines(path.path());
@@ -195,7 +201,7 @@ mod tests {
             let file = File::options().append(true).open(path.path()).expect("the file");
             let journal = Journal::with_limit(file, LogDetail::All, 8192).expect("a journal");
             for number in 0..100 {
-                journal.refused(&Refusal::without_target(Rule::Busy, format!("start {start} number {number}")));
+                journal.refused(None, &Refusal::without_target(Rule::Busy, format!("start {start} number {number}")));
                 assert!(path.path().metadata().expect("size").len() < 8192 + 512);
             }
         }
@@ -211,9 +217,9 @@ mod tests {
         let path = tempfile::NamedTempFile::new().expect("a file");
         let journal = Journal::new(path.reopen().expect("the file"), LogDetail::Refusals).expect("a journal");
         let target = Target::parse("example.org:443", None).expect("valid");
-        journal.allowed(&target, "8.8.8.8".parse().expect("address"));
+        journal.allowed(None, &target, "8.8.8.8".parse().expect("address"));
         assert!(lines(path.path()).is_empty());
-        journal.refused(&Refusal::of(&target, Rule::Port, "no"));
+        journal.refused(None, &Refusal::of(&target, Rule::Port, "no"));
         assert_eq!(lines(path.path()).len(), 1);
     }
 }

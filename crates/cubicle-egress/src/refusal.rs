@@ -29,6 +29,8 @@ pub enum Rule {
     Unresolvable,
     /// The host does not answer.
     Unreachable,
+    /// Nobody knows who asks.
+    Stranger,
     /// The workspace has too many connections open.
     Busy,
     /// The proxy could not check the address.
@@ -49,6 +51,7 @@ impl Rule {
             Self::Site => "site",
             Self::Unresolvable => "unresolvable",
             Self::Unreachable => "unreachable",
+            Self::Stranger => "stranger",
             Self::Busy => "busy",
             Self::Unchecked => "unchecked",
         }
@@ -62,6 +65,7 @@ impl Rule {
     /// The HTTP status.
     pub(crate) fn status(self) -> StatusCode {
         match self {
+            Self::Stranger => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Self::Unresolvable | Self::Unreachable => StatusCode::BAD_GATEWAY,
             Self::Busy | Self::Unchecked => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::FORBIDDEN,
@@ -80,6 +84,7 @@ impl Rule {
             Self::Site => b"Refused by Cubicle: network refused by this site",
             Self::Unresolvable => b"Bad Gateway: no such host",
             Self::Unreachable => b"Bad Gateway: host does not answer",
+            Self::Stranger => b"Refused by Cubicle: not a workspace with this address and credential",
             Self::Busy => b"Service Unavailable: too many connections",
             Self::Unchecked => b"Service Unavailable: address could not be checked",
         }
@@ -89,7 +94,7 @@ impl Rule {
     pub(crate) fn proxy_error(self) -> &'static str {
         match self {
             Self::Malformed | Self::NotForAProxy => "http_request_error",
-            Self::Port | Self::NotListed => "http_request_denied",
+            Self::Port | Self::NotListed | Self::Stranger => "http_request_denied",
             Self::NotPublic | Self::Mixed | Self::Machine | Self::Site => "destination_ip_prohibited",
             Self::Unresolvable => "dns_error",
             Self::Unreachable => "destination_unavailable",
@@ -109,6 +114,9 @@ impl Rule {
             }
             Self::Unresolvable => "check the spelling; names of a local network are not resolved",
             Self::Unreachable => "try again later",
+            Self::Stranger => {
+                "use the proxy as http_proxy in the workspace's environment names it; start the workspace again"
+            }
             Self::Busy => "close some connections",
             Self::Unchecked => "try again; if it stays, ask an administrator to look at the workspace's egress log",
         }

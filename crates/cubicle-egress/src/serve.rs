@@ -1,6 +1,7 @@
 //! The connections of the workspace: accepted, bounded in number, size and time.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,21 +9,22 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::activity::{Activity, Tracked};
+use crate::callers::{Callers, Judged};
 use crate::dial::dial;
 use crate::forward::forward;
 use crate::journal::Journal;
-use crate::policy::Policy;
 use crate::refusal::{Refusal, Rule};
+use crate::room::Room;
 use crate::target::Target;
 
 /// The body of an answer.
@@ -40,8 +42,10 @@ const TOLD_BUSY: usize = 16;
 /// How much a workspace may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Connections at a time.
+    /// Connections at a time of one workspace.
     pub(crate) connections: usize,
+    /// Connections at a time of all that use this proxy.
+    pub(crate) all: usize,
     /// For the head of a request to arrive, and between requests.
     pub(crate) head: Duration,
     /// Without a byte in any direction.
@@ -50,38 +54,46 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 256, head: Duration::from_secs(30), idle: Duration::from_secs(15 * 60) }
+        Self { connections: 256, all: 256, head: Duration::from_secs(30), idle: Duration::from_secs(15 * 60) }
+    }
+}
+
+impl Limits {
+    /// Where many workspaces share the proxy.
+    pub(crate) fn shared() -> Self {
+        Self { all: 16_384, ..Self::default() }
     }
 }
 
 /// Serves for ever.
-pub(crate) async fn serve(listener: TcpListener, policy: Policy, journal: Journal, limits: Limits) -> Infallible {
-    let shared = Arc::new(Shared { policy, journal, limits });
-    let served = Arc::new(Semaphore::new(limits.connections));
-    let told = Arc::new(Semaphore::new(TOLD_BUSY));
+pub(crate) async fn serve(listener: TcpListener, callers: Callers, journal: Journal, limits: Limits) -> Infallible {
+    let shared = Arc::new(Shared { callers, journal, limits });
+    let mut served = Room::new(limits.connections, limits.all);
+    let mut told = Room::new(TOLD_BUSY, limits.all.min(64 * TOLD_BUSY));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors or memory: both come back when connections end.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (permit, busy) = match Arc::clone(&served).try_acquire_owned() {
-            Ok(permit) => (permit, false),
-            Err(_) => match Arc::clone(&told).try_acquire_owned() {
-                Ok(permit) => (permit, true),
-                Err(_) => continue,
+        let peer = peer.ip().to_canonical();
+        let (place, busy) = match served.take(peer) {
+            Some(place) => (place, false),
+            None => match told.take(peer) {
+                Some(place) => (place, true),
+                None => continue,
             },
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            shared.connection(stream, busy).await;
-            drop(permit);
+            shared.connection(stream, peer, busy).await;
+            drop(place);
         });
     }
 }
 
 struct Shared {
-    policy: Policy,
+    callers: Callers,
     journal: Journal,
     limits: Limits,
 }
@@ -96,28 +108,35 @@ struct Conversation {
 }
 
 impl Shared {
-    async fn connection(&self, stream: TcpStream, busy: bool) {
+    async fn connection(&self, stream: TcpStream, peer: IpAddr, busy: bool) {
         let activity = Activity::new();
         let idle = if busy { self.limits.head.min(Duration::from_secs(5)) } else { self.limits.idle };
         tokio::select! {
-            () = self.converse(stream, &activity, busy) => {}
+            () = self.converse(stream, peer, &activity, busy) => {}
             () = activity.silent_for(idle) => {}
         }
     }
 
-    async fn converse(&self, stream: TcpStream, activity: &Activity, busy: bool) {
+    async fn converse(&self, stream: TcpStream, peer: IpAddr, activity: &Activity, busy: bool) {
         let conversation = Mutex::new(Conversation::default());
         let service = service_fn(async |request| {
-            let answer = if busy {
-                let reason = format!("this workspace has {} connections open already", self.limits.connections);
-                Err(Refusal::without_target(Rule::Busy, reason))
-            } else {
-                self.answer(request, activity, &mut *conversation.lock().await).await
+            if self.callers.shared() && request.uri().path() == "/readyz" && request.uri().authority().is_none() {
+                return Ok::<_, Infallible>(self.ready());
+            }
+            let refused = |workspace: Option<&str>, refusal: &Refusal| {
+                self.journal.refused(workspace, refusal);
+                response(refusal)
             };
-            Ok::<_, Infallible>(answer.unwrap_or_else(|refusal| {
-                self.journal.refused(&refusal);
-                response(&refusal)
-            }))
+            if busy {
+                let reason = format!("this workspace has {} connections open already", self.limits.connections);
+                return Ok(refused(None, &Refusal::without_target(Rule::Busy, reason)));
+            }
+            let judged = match self.callers.judge(peer, request.headers()) {
+                Ok(judged) => judged,
+                Err(refusal) => return Ok(refused(None, &refusal)),
+            };
+            let answer = self.answer(request, &judged, activity, &mut *conversation.lock().await).await;
+            Ok(answer.unwrap_or_else(|refusal| refused(judged.workspace.as_deref(), &refusal)))
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -129,7 +148,7 @@ impl Shared {
             .await;
         if served.is_err_and(|error| error.is_parse()) {
             let reason = "the request could not be read as HTTP/1.1";
-            self.journal.refused(&Refusal::without_target(Rule::Malformed, reason));
+            self.journal.refused(None, &Refusal::without_target(Rule::Malformed, reason));
         }
         let tunnel = conversation.lock().await.tunnel.take();
         if let Some((upgrade, mut host)) = tunnel
@@ -145,12 +164,13 @@ impl Shared {
     async fn answer(
         &self,
         mut request: Request<Incoming>,
+        judged: &Judged,
         activity: &Activity,
         conversation: &mut Conversation,
     ) -> Result<Response<Body>, Refusal> {
         let target = target(&request)?;
-        let (stream, address) = dial(&target, &self.policy).await?;
-        self.journal.allowed(&target, address);
+        let (stream, address) = dial(&target, &judged.policy).await?;
+        self.journal.allowed(judged.workspace.as_deref(), &target, address);
         let stream = activity.track(stream);
         if request.method() == Method::CONNECT {
             conversation.tunnel = Some((hyper::upgrade::on(&mut request), stream));
@@ -158,6 +178,17 @@ impl Shared {
         }
         while conversation.tasks.try_join_next().is_some() {}
         forward(request, &target, stream, &mut conversation.tasks).await
+    }
+
+    /// Whether this proxy knows whom to serve: for whoever sends callers to it.
+    fn ready(&self) -> Response<Body> {
+        let (status, text) = match self.callers.ready() {
+            true => (StatusCode::OK, "ready\n"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no table of workspaces has come yet\n"),
+        };
+        let mut response = Response::new(Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed());
+        *response.status_mut() = status;
+        response
     }
 }
 
@@ -186,6 +217,9 @@ fn response(refusal: &Refusal) -> Response<Body> {
         response.extensions_mut().insert(phrase);
     }
     let headers = response.headers_mut();
+    if refusal.rule == Rule::Stranger {
+        headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"cubicle\""));
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     if let Ok(status) = HeaderValue::try_from(format!("cubicle; error={}", refusal.rule.proxy_error())) {
         headers.insert(HeaderName::from_static("proxy-status"), status);
@@ -209,7 +243,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("its address");
         let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
-        let server = tokio::spawn(serve(listener, config.policy().expect("valid"), log, limits));
+        let callers = Callers::One(Arc::new(config.policy().expect("valid")));
+        let server = tokio::spawn(serve(listener, callers, log, limits));
         for beginning in ["", "CONNECT 8.8.8.8:443 HTTP/1.1\r\nX: "] {
             let mut stream = TcpStream::connect(address).await.expect("connected");
             stream.write_all(beginning.as_bytes()).await.expect("sent");

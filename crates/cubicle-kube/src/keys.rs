@@ -75,9 +75,18 @@ impl RouteKey {
 
     /// The notebook's token: another one for every proof.
     pub fn token(&self, workspace_uid: &str, nonce: &str) -> SecretString {
+        self.derived(b"cubicle notebook token 1\0", workspace_uid, nonce)
+    }
+
+    /// What a workspace shows to the egress proxy: another one for every proof.
+    pub(crate) fn egress_secret(&self, workspace_uid: &str, nonce: &str) -> SecretString {
+        self.derived(b"cubicle egress secret 1\0", workspace_uid, nonce)
+    }
+
+    fn derived(&self, purpose: &[u8], workspace_uid: &str, nonce: &str) -> SecretString {
         // A key of 32 bytes is always taken; no key at all would give no token.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return SecretString::from(String::new()) };
-        mac.update(b"cubicle notebook token 1\0");
+        mac.update(purpose);
         mac.update(workspace_uid.as_bytes());
         mac.update(b"\0");
         mac.update(nonce.as_bytes());
@@ -105,5 +114,6 @@ mod tests {
         assert_eq!(token("a", "b").len(), 64);
         assert_ne!(token("a", "b"), token("a", "c"));
         assert_ne!(token("ab", "c"), token("a", "bc"));
+        assert_ne!(token("a", "b"), key.egress_secret("a", "b").expose_secret());
     }
 }

@@ -9,6 +9,7 @@ pub mod admitted;
 pub mod controller;
 pub mod doctor;
 pub mod door;
+pub mod egress_table;
 pub mod engine;
 mod followed;
 pub mod keys;

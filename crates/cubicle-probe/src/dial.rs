@@ -1,7 +1,7 @@
 //! Dialling: all addresses at once, three fresh sockets each.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +14,9 @@ use crate::answer::{Answer, Context, name};
 
 /// Sockets per address: one lost packet is not a wall.
 const TRIES: usize = 3;
+/// How many sockets are begun before those that are done are looked at: a round trip is not to be
+/// measured by how long the others take to begin.
+const LOOK_AFTER: usize = 24;
 /// Addresses at once, so that the descriptors suffice with the usual soft limit of 1024.
 const BATCH: usize = 128;
 
@@ -35,6 +38,9 @@ pub(crate) struct Dialled {
     pub(crate) silent: bool,
 }
 
+/// What is known of an address, and how long it took.
+type Known = Option<(Result<(), Errno>, Duration)>;
+
 /// A socket whose answer is not there yet.
 struct Pending {
     socket: OwnedFd,
@@ -54,8 +60,9 @@ pub(crate) fn all(context: &Context, targets: &[Target]) -> Vec<Dialled> {
 }
 
 fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
-    let mut results: Vec<Option<(Result<(), Errno>, Duration)>> = vec![None; targets.len()];
+    let mut results: Vec<Known> = vec![None; targets.len()];
     let mut pending = Vec::new();
+    let mut begun = 0;
     for (index, target) in targets.iter().enumerate() {
         for _ in 0..TRIES {
             let began = Instant::now();
@@ -63,17 +70,21 @@ fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
                 Start::Waiting(socket) => pending.push(Pending { socket, target: index, began }),
                 Start::Over(result) => note(&mut results[index], result, began.elapsed()),
             }
+            begun += 1;
+            if begun % LOOK_AFTER == 0 {
+                look(&mut pending, targets, Duration::ZERO, &mut results);
+            }
         }
     }
     // The last one has its whole time, however long the others took to begin.
     let deadline = Instant::now() + context.dial_deadline;
     while !pending.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
+        // Once more when the time is over: a process that may not run for a while, because it has used up
+        // its share, finds then what has come meanwhile.
+        look(&mut pending, targets, left, &mut results);
         if left.is_zero() {
             break;
-        }
-        for (one, result) in wait(&mut pending, targets, left) {
-            note(&mut results[one.target], result, one.began.elapsed());
         }
     }
     for Pending { target, began, .. } in pending {
@@ -92,8 +103,30 @@ fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
         .collect()
 }
 
+/// Notes those that are done, at the latest after this time.
+fn look(pending: &mut Vec<Pending>, targets: &[Target], left: Duration, results: &mut [Known]) {
+    for (one, result) in wait(pending, targets, left) {
+        let elapsed = one.began.elapsed();
+        // What the kernel measured, where it did: how late a busy machine looks is not how far it is.
+        let measured = if result.is_ok() && !targets[one.target].datagram { round_trip(&one.socket) } else { None };
+        note(&mut results[one.target], result, measured.map_or(elapsed, |measured| measured.min(elapsed)));
+    }
+}
+
+/// The time from the first packet of a connection to its answer (tcp(7), TCP_INFO).
+fn round_trip(socket: &OwnedFd) -> Option<Duration> {
+    // SAFETY: all zeros is a value of this structure of numbers.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes to `info`, which is that long.
+    let code = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
+    };
+    (code == 0 && info.tcpi_rtt > 0).then(|| Duration::from_micros(info.tcpi_rtt.into()))
+}
+
 /// A success, or a refusal by the other side, stays; else the latest counts.
-fn note(known: &mut Option<(Result<(), Errno>, Duration)>, result: Result<(), Errno>, duration: Duration) {
+fn note(known: &mut Known, result: Result<(), Errno>, duration: Duration) {
     let keeps = |result: &Result<(), Errno>| matches!(result, Ok(()) | Err(Errno::CONNREFUSED));
     if !known.as_ref().is_some_and(|(known, _)| keeps(known)) || result.is_ok() {
         *known = Some((result, duration));

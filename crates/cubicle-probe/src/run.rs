@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::answer::{Answer, Context};
 use crate::child::{self, End};
 use crate::dial::{self, Dialled, Target};
+use crate::proxy::Tunnel;
 use crate::window::{Window, micros};
 use crate::{call, control, door, fact, file, filter, load, proxy, socket};
 
@@ -23,7 +24,7 @@ pub(crate) fn run(context: &Context, plan: &ProbePlan, window: Option<&mut Windo
     let has_window = window.is_some();
     let groups: [&(dyn Fn() -> Vec<Observation> + Sync); 5] = [
         &|| dials(context, attempts, has_window),
-        &|| tunnels(attempts),
+        &|| tunnels(context, attempts),
         &|| together(context, attempts),
         &|| alone(context, attempts),
         &|| loads(context, attempts),
@@ -80,11 +81,19 @@ fn dials(context: &Context, attempts: &[Attempt], has_window: bool) -> Vec<Obser
     named(chosen.into_iter().map(|(attempt, _)| attempt), dial::all(context, &targets))
 }
 
-fn tunnels(attempts: &[Attempt]) -> Vec<Observation> {
+fn tunnels(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
     let (chosen, targets): (Vec<&Attempt>, Vec<_>) = attempts
         .iter()
         .filter_map(|attempt| match &attempt.action {
-            Action::ProxyConnect { proxy, target } => Some((attempt, (*proxy, target.clone()))),
+            Action::ProxyConnect { proxy, target, shared } => {
+                // The control asks a proxy that refuses nothing: on one machine its own at the same
+                // address, elsewhere another one.
+                let tunnel = match shared {
+                    Some(shared) if context.is_control() => Tunnel { proxy: shared.careless, target, credential: None },
+                    _ => Tunnel { proxy: *proxy, target, credential: shared.as_ref().map(|shared| &shared.credential) },
+                };
+                Some((attempt, tunnel))
+            }
             _ => None,
         })
         .unzip();

@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cubicle_core::problem::Problem;
 
 use crate::commands::{
-    advise, audit, completions, controller, delete, doctor, exec, guarantees, hub, image, import, launch, list, logs,
-    proxy, report, serve, show, start, stop, template, user, verify, volume,
+    advise, audit, completions, controller, delete, doctor, egress, exec, guarantees, hub, image, import, launch, list,
+    logs, proxy, report, serve, show, start, stop, template, user, verify, volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -40,6 +40,7 @@ enum Command {
     Serve(serve::Arguments),
     Hub(hub::Arguments),
     Controller(controller::Arguments),
+    Egress(egress::Arguments),
     Proxy(Box<proxy::Arguments>),
     Doctor(doctor::Arguments),
     #[command(subcommand)]
@@ -96,6 +97,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
         Command::Serve(arguments) => arguments.run(context),
         Command::Hub(arguments) => arguments.run(context),
         Command::Controller(arguments) => arguments.run(context),
+        Command::Egress(arguments) => arguments.run(),
         Command::Proxy(arguments) => arguments.run(context),
         Command::Doctor(arguments) => arguments.run(context),
         Command::Template(command) => command.run(context),

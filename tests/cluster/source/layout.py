@@ -38,7 +38,13 @@ OUTSIDE_ADDRESSES = {
     "203.0.113.10": "a host of the internet (a range for documentation)",
 }
 OUTSIDE_RANGE = "10.99.0.0/16"  # an internal network: every address in it answers
-OUTSIDE_NAMES = {"internet.example": "203.0.113.10", "internal.example": "10.99.0.5"}
+OUTSIDE_SERVED = "10.99.1.1"  # but this one, where a test itself serves
+OUTSIDE_NAMES = {
+    "internet.example": "203.0.113.10",
+    "internal.example": "10.99.0.5",
+    "public.example": "8.8.8.8",
+    "campus.example": OUTSIDE_SERVED,
+}
 
 TOOLS_IMAGE = "cubicle.test/tools:1"
 DNS_IMAGE = "cubicle.test/coredns:1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,7 +135,8 @@ def _remove(cluster: Cluster) -> None:
         # The test host has no pid namespace of its own; the others have ended by now.
         Process(**found).end(forced=True)
     machine.remove_cgroups(cluster)
-    shutil.rmtree(cluster.folder)
+    # A notebook's image has a hundred thousand files per node: Python would take minutes for them.
+    subprocess.run(["rm", "-rf", "--one-file-system", cluster.folder], check=True)
 
 
 def status(cluster: Cluster) -> dict:

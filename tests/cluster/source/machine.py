@@ -14,6 +14,7 @@ from layout import (
     OUTSIDE_ADDRESSES,
     OUTSIDE_LINK,
     OUTSIDE_RANGE,
+    OUTSIDE_SERVED,
     PRIVATE,
     Cluster,
 )
@@ -114,10 +115,11 @@ def start_test_host(cluster: Cluster) -> None:
         table ip outside {
             chain every-port {
                 type nat hook prerouting priority dstnat; policy accept;
+                ip daddr SERVED accept
                 meta l4proto { tcp, udp } redirect to :7
             }
         }
-    """
+    """.replace("SERVED", OUTSIDE_SERVED)
     run_in(outside, "nft", "-f", "-", kinds=("net",), text=rules)
     command = [program("dial", "dial"), "listen", "-name", "outside", "7"]
     started = spawn(outside, "test host", command, cluster.log("outside"), {})

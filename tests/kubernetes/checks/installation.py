@@ -107,9 +107,10 @@ class Site:
         return self.trial.exec("helm", *words, "--namespace", SYSTEM, accept=accept)
 
     def ready(self) -> None:
-        """Waits until controller, canaries and references run."""
+        """Waits until controller, hubs, egress proxies, canaries and references run."""
         for name in ("controller", "hub"):
             self.trial.kubectl("rollout", "status", "-n", SYSTEM, f"deployment/cubicle-{name}", "--timeout=90s")
+        self.trial.kubectl("rollout", "status", "-n", "cubicle-egress", "deployment/cubicle-egress", "--timeout=90s")
         for name in ("canary", "reference"):
             self.trial.kubectl("rollout", "status", "-n", f"cubicle-{name}", f"daemonset/{name}", "--timeout=90s")
 

@@ -42,7 +42,8 @@ def reviewed(trial: Trial, user: str, namespace: str) -> set[tuple[str, str]]:
 def live(site: Site, tenant: str) -> set[tuple[str, str, str]]:
     """(where, resource, verb), without what every account of the cluster may."""
     user, anybody = f"{SYSTEM}:cubicle-controller", "default:default"
-    places = {"everywhere": tenant, SYSTEM: SYSTEM, "cubicle-canary": "cubicle-canary", "default": "default"}
+    others = ("cubicle-canary", "cubicle-egress", "default")
+    places = {"everywhere": tenant, SYSTEM: SYSTEM, **{name: name for name in others}}
     found: set[tuple[str, str, str]] = set()
     everywhere: set[tuple[str, str]] = set()
     for where, namespace in places.items():

@@ -67,6 +67,9 @@ pub struct Finding {
     pub fix: Option<Fix>,
     /// The same for the same cause in every run: what baselines and suppressions name.
     pub fingerprint: String,
+    /// The admission policy that refuses what would breach it, with its message.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refused: Option<String>,
     /// Why somebody lives with it, if somebody said so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub suppressed: Option<String>,
@@ -76,9 +79,14 @@ pub struct Finding {
 pub const MOST_NAMED: usize = 5;
 
 impl Finding {
-    /// What the tenant could do, as far as one knows: "could ..." or "may ...".
+    /// What the tenant could do, as far as one knows: "could ...", "may ...", or "would ..." where
+    /// admission refuses it.
     pub fn claim(&self) -> String {
-        let word = if self.verdict == Verdict::Breached { "could" } else { "may" };
+        let word = match (self.verdict, &self.refused) {
+            (Verdict::Breached, _) => "could",
+            (_, None) => "may",
+            (_, Some(_)) => "would, if admission did not refuse it,",
+        };
         format!("{word} {}", self.sentence)
     }
 
@@ -98,6 +106,7 @@ pub(crate) struct Cause {
     pub(crate) location: Option<Location>,
     pub(crate) witness: Vec<String>,
     pub(crate) fix: Option<Fix>,
+    pub(crate) refused: Option<String>,
     /// Tells this cause from others of the same guarantee and object; no line number, so that a
     /// baseline survives edits elsewhere in the file.
     pub(crate) key: String,
@@ -113,6 +122,7 @@ impl Cause {
             location: None,
             witness: Vec::new(),
             fix: None,
+            refused: None,
             key: key.into(),
         }
     }

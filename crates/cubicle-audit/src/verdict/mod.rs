@@ -420,6 +420,7 @@ fn finding(guarantee: &Guarantee, cause: Cause) -> Finding {
         workspace_count: 0,
         fix: cause.fix,
         fingerprint: format!("{}-{fingerprint:016x}", guarantee.alias),
+        refused: cause.refused,
         suppressed: None,
     }
 }

@@ -13,6 +13,7 @@ use super::finding::{Cause, Location};
 use super::fix::{Fix, Operation, Target, set};
 use super::tenancy::{Preset, Recognised, Workspace};
 use super::wire::Wire;
+use crate::admission::{Admission, Answer};
 use crate::network::cluster::Cluster;
 use crate::rbac::manifests::labels;
 use crate::rbac::{Escalation, Identity, Manifests, Selector, escalate};
@@ -34,6 +35,8 @@ pub(crate) struct Scene<'a> {
     /// The first object that was not read but made up.
     pub(crate) first_made: usize,
     pub(crate) wire: Wire,
+    pub(crate) admission: Admission,
+    answers: RefCell<HashMap<ObjectId, Answer>>,
     /// Workspaces that the network does not tell apart, by class, as indices.
     pub(crate) groups: BTreeMap<u32, Vec<usize>>,
     /// Pods that belong to no tenant.
@@ -87,6 +90,8 @@ impl<'a> Scene<'a> {
             by_object: recognised.templates.iter().map(|one| (one.object, one)).collect(),
             kinds,
             wire,
+            admission: Admission::new(snapshot),
+            answers: RefCell::default(),
             groups,
             accounts: accounts.collect(),
             namespaces: namespaces.collect(),
@@ -141,6 +146,20 @@ impl<'a> Scene<'a> {
         found
     }
 
+    /// What admission says to a workspace's pod.
+    pub(crate) fn admits(&self, workspace: &Workspace) -> Answer {
+        if self.admission.is_silent() {
+            return Answer::NotAsked;
+        }
+        let id = workspace.template.object;
+        if let Some(known) = self.answers.borrow().get(&id) {
+            return known.clone();
+        }
+        let answer = super::rules::admission::of_pod(self, workspace);
+        self.answers.borrow_mut().insert(id, answer.clone());
+        answer
+    }
+
     pub(crate) fn location(&self, source: SourceRef) -> Location {
         Location { file: self.snapshot.file(source.file).to_owned(), line: source.line, column: source.column }
     }
@@ -163,7 +182,9 @@ impl<'a> Scene<'a> {
         } else {
             template.title()
         };
-        cause.at(title, place)
+        let mut cause = cause.at(title, place);
+        super::rules::admission::weigh(&mut cause, &self.admits(workspace));
+        cause
     }
 
     /// A patch of a workspace's pod, or what to set where a program makes the pod.

@@ -37,6 +37,9 @@ pub enum Action {
         proxy: SocketAddr,
         /// Host and port, as written in the `CONNECT` line (RFC 9110, section 9.3.6).
         target: String,
+        /// Where many workspaces share the proxy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shared: Option<SharedProxy>,
     },
     /// Connect to a listening Unix socket by its path. The control listens there in a root
     /// file system of its own making.
@@ -105,6 +108,30 @@ pub enum Action {
         /// The limit, in thousandths of one CPU.
         limit: u64,
     },
+}
+
+/// What is needed besides to try a proxy that many workspaces share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedProxy {
+    /// Who asks: a refusal of somebody unknown says nothing about the rules.
+    pub credential: ProxyCredential,
+    /// What the control asks: a proxy that refuses nothing, where no workspace may get.
+    pub careless: SocketAddr,
+}
+
+/// A workspace's credential for a shared proxy: a user name and a password (RFC 7617).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyCredential {
+    /// The workspace's id.
+    pub user: String,
+    /// The secret; letters and digits only, so that it can stand in an address.
+    pub password: String,
+}
+
+impl std::fmt::Debug for ProxyCredential {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ProxyCredential of {}", self.user)
+    }
 }
 
 /// Kinds of sockets that a notebook has no use for.

@@ -1,13 +1,40 @@
 //! Guarantees about the egress proxy: what it must refuse, whoever asks and however it is
 //! written. A workspace without a proxy is tried for having none.
 
+use std::net::SocketAddr;
+
 use super::entry::{Attempts, BOTH, Entry, LOCAL, PROXY, machine_addresses, tcp};
-use crate::attempt::{Action, Phase};
+use crate::attempt::{Action, Phase, SharedProxy};
 use crate::guarantee::{Guarantee, Layer, Place};
-use crate::plan::Situation;
+use crate::plan::{Cluster, Situation};
 use crate::template::EgressMode;
 
 const CONTROL: &str = "In the control's network namespace the same request to a proxy that refuses nothing is answered with 200, before and after; where the workspace has no proxy, the control connects to one.";
+/// Metadata services and credential endpoints.
+const METADATA: &[&str] =
+    &["169.254.169.254:80", "169.254.170.2:80", "[fd00:ec2::254]:80", "168.63.129.16:80", "100.100.100.200:80"];
+/// One address in each range that is not public.
+const PRIVATE: &[&str] = &[
+    "10.0.0.1:443",
+    "172.16.0.1:443",
+    "192.168.0.1:443",
+    "100.64.0.1:443",
+    "169.254.1.1:443",
+    "[fd00::1]:443",
+    "[fe80::1]:443",
+];
+/// Loopback and metadata addresses, written otherwise.
+const SPELLINGS: &[&str] = &[
+    "[::ffff:127.0.0.1]:80",
+    "[::ffff:169.254.169.254]:80",
+    "2130706433:80",
+    "2852039166:80",
+    "0x7f000001:80",
+    "0177.0.0.1:80",
+    "127.1:80",
+    "0251.0376.0251.0376:80",
+    "[64:ff9b::a9fe:a9fe]:80",
+];
 const MECHANISM: &str = "The egress proxy resolves names itself and refuses, after resolution, every address that is not public; where the egress mode is none there is no proxy at all.";
 
 /// Asks for tunnels, or where there is no proxy looks that there is none. Before user code
@@ -21,12 +48,53 @@ fn tunnels(situation: &Situation, phase: Phase, targets: &[String]) -> Attempts 
     }
     targets
         .iter()
-        .map(|target| (format!("CONNECT {target}"), Action::ProxyConnect { proxy: PROXY, target: target.clone() }))
+        .map(|target| {
+            let action = Action::ProxyConnect { proxy: PROXY, target: target.clone(), shared: None };
+            (format!("CONNECT {target}"), action)
+        })
         .collect()
 }
 
+/// The same in a cluster, where one proxy serves every workspace with an allow-list. Any other
+/// workspace must not even get to a proxy.
+fn in_cluster(situation: &Situation, cluster: &Cluster, targets: &[String]) -> Attempts {
+    let Some(careless) = cluster.careless_proxy else { return Vec::new() };
+    let Some(door) = cluster.egress.as_ref().filter(|_| situation.egress.mode == EgressMode::AllowList) else {
+        return vec![tcp(careless.ip(), careless.port())];
+    };
+    let shared = SharedProxy { credential: door.credential.clone(), careless };
+    let through = |target: &String| {
+        let action = Action::ProxyConnect { proxy: door.proxy, target: target.clone(), shared: Some(shared.clone()) };
+        (format!("CONNECT {target}"), action)
+    };
+    targets.iter().map(through).collect()
+}
+
+/// How the proxy of a cluster is tried.
+pub(super) const IN_CLUSTER: &[(&str, super::kubernetes::InCluster)] = &[
+    ("egress.metadata", |situation, cluster, _| in_cluster(situation, cluster, &owned(METADATA))),
+    ("egress.spellings", |situation, cluster, _| in_cluster(situation, cluster, &owned(SPELLINGS))),
+    ("egress.not-listed", |situation, cluster, _| in_cluster(situation, cluster, &unlisted(situation))),
+    ("egress.private-ranges", |situation, cluster, _| {
+        // Whatever the cluster itself has, also where its ranges are public ones.
+        let known =
+            [&cluster.api_server, &cluster.same_node, &cluster.other_node, &cluster.services, &cluster.platform];
+        let kubelets = cluster.own_node.iter().chain(&cluster.other_nodes).map(|ip| SocketAddr::new(*ip, 10250));
+        let first = known.into_iter().flat_map(|list| list.iter().take(2).copied());
+        let mut targets: Vec<String> = first.chain(kubelets.take(4)).map(|address| address.to_string()).collect();
+        targets.extend(owned(PRIVATE));
+        targets.sort();
+        targets.dedup();
+        in_cluster(situation, cluster, &targets)
+    }),
+];
+
+fn owned(targets: &[&str]) -> Vec<String> {
+    targets.iter().map(|target| (*target).to_owned()).collect()
+}
+
 fn fixed(situation: &Situation, phase: Phase, targets: &[&str]) -> Attempts {
-    tunnels(situation, phase, &targets.iter().map(|target| (*target).to_owned()).collect::<Vec<_>>())
+    tunnels(situation, phase, &owned(targets))
 }
 
 fn machine(situation: &Situation, phase: Phase) -> Attempts {
@@ -43,19 +111,21 @@ fn machine(situation: &Situation, phase: Phase) -> Attempts {
 }
 
 fn not_listed(situation: &Situation, phase: Phase) -> Attempts {
-    let listed = |host: &str| situation.egress.allow.iter().any(|entry| entry.contains(host));
     match situation.egress.mode {
         EgressMode::Walled => Vec::new(),
         EgressMode::None => fixed(situation, phase, &[]),
-        EgressMode::AllowList => {
-            let targets: Vec<String> = ["1.1.1.1", "8.8.8.8", "unlisted.example", "example.com"]
-                .into_iter()
-                .filter(|host| !listed(host))
-                .map(|host| format!("{host}:443"))
-                .collect();
-            tunnels(situation, phase, &targets)
-        }
+        EgressMode::AllowList => tunnels(situation, phase, &unlisted(situation)),
     }
+}
+
+/// Public hosts that the template does not list.
+fn unlisted(situation: &Situation) -> Vec<String> {
+    let listed = |host: &str| situation.egress.allow.iter().any(|entry| entry.contains(host));
+    ["1.1.1.1", "8.8.8.8", "unlisted.example", "example.com"]
+        .into_iter()
+        .filter(|host| !listed(host))
+        .map(|host| format!("{host}:443"))
+        .collect()
 }
 
 const fn entry(guarantee: Guarantee, attempts: fn(&Situation, Phase) -> Attempts) -> Entry {
@@ -77,19 +147,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             positive_control: CONTROL,
             references: &["RFC 9110 section 9.3.6 (CONNECT)", "CWE-918"],
         },
-        |situation, phase| {
-            fixed(
-                situation,
-                phase,
-                &[
-                    "169.254.169.254:80",
-                    "169.254.170.2:80",
-                    "[fd00:ec2::254]:80",
-                    "168.63.129.16:80",
-                    "100.100.100.200:80",
-                ],
-            )
-        },
+        |situation, phase| fixed(situation, phase, METADATA),
     ),
     entry(
         Guarantee {
@@ -105,21 +163,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             positive_control: CONTROL,
             references: &["RFC 1918", "RFC 6598", "RFC 6890", "CWE-918"],
         },
-        |situation, phase| {
-            fixed(
-                situation,
-                phase,
-                &[
-                    "10.0.0.1:443",
-                    "172.16.0.1:443",
-                    "192.168.0.1:443",
-                    "100.64.0.1:443",
-                    "169.254.1.1:443",
-                    "[fd00::1]:443",
-                    "[fe80::1]:443",
-                ],
-            )
-        },
+        |situation, phase| fixed(situation, phase, PRIVATE),
     ),
     entry(
         Guarantee {
@@ -151,23 +195,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             positive_control: CONTROL,
             references: &["RFC 6943 section 3.1.1", "RFC 4291 section 2.5.5", "RFC 6052", "man 3 inet_aton"],
         },
-        |situation, phase| {
-            fixed(
-                situation,
-                phase,
-                &[
-                    "[::ffff:127.0.0.1]:80",
-                    "[::ffff:169.254.169.254]:80",
-                    "2130706433:80",
-                    "2852039166:80",
-                    "0x7f000001:80",
-                    "0177.0.0.1:80",
-                    "127.1:80",
-                    "0251.0376.0251.0376:80",
-                    "[64:ff9b::a9fe:a9fe]:80",
-                ],
-            )
-        },
+        |situation, phase| fixed(situation, phase, SPELLINGS),
     ),
     entry(
         Guarantee {

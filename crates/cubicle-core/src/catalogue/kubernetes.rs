@@ -7,7 +7,7 @@ mod workload;
 
 use super::entry::Entry;
 
-pub(super) use attempts::{attempts, is_tried_in_pods};
+pub(super) use attempts::{InCluster, attempts, is_tried_in_pods};
 
 /// All of them, in groups.
 pub(super) const GROUPS: [&[Entry]; 3] = [control_plane::ENTRIES, tenancy::ENTRIES, workload::ENTRIES];

@@ -23,6 +23,7 @@ const NEVER_LOCAL: &[&str] = &[
 
 /// On Kubernetes a walled workspace reaches public hosts without a proxy.
 const DIRECT: &str = "network.internet";
+const THROUGH_THE_PROXY: &str = "egress.";
 
 /// The ids of everything that a level promises on an engine; nothing where the engine cannot
 /// provide the level, or is not there yet.
@@ -35,7 +36,11 @@ pub fn promised(level: Level, engine: EngineKind) -> Vec<&'static str> {
         .map(|guarantee| guarantee.id)
         .filter(|id| match engine {
             EngineKind::Local => !NEVER_LOCAL.contains(id),
-            EngineKind::Kubernetes => is_tried_in_pods(id) && (choices.network != Network::Walled || *id != DIRECT),
+            EngineKind::Kubernetes => {
+                is_tried_in_pods(id)
+                    && (choices.network != Network::Walled || *id != DIRECT)
+                    && (choices.network >= Network::AllowList || !id.starts_with(THROUGH_THE_PROXY))
+            }
         })
         .filter(|id| choices.kernel >= Kernel::UserNamespace || !NEEDS_USER_NAMESPACE.contains(id))
         .filter(|id| choices.image >= Image::DigestPinned || !NEEDS_PINNED_IMAGE.contains(id))

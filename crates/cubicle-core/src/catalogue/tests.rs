@@ -112,6 +112,8 @@ fn in_a_cluster() -> Situation {
         platform: sockets(&["10.244.1.8:8000"]),
         name_servers: sockets(&["10.244.1.7:53"]),
         window: sockets(&["10.244.1.7:8888"]),
+        careless_proxy: Some("10.244.1.7:3128".parse().expect("valid")),
+        egress: None,
     };
     Situation { engine: EngineKind::Kubernetes, cluster: Some(cluster), ..situation(EgressMode::Walled) }
 }

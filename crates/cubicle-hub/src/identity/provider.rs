@@ -156,7 +156,7 @@ impl Provider {
         };
         Ok(Self {
             issuer: IssuerUrl::new(settings.issuer.clone()).map_err(|error| failed(&error))?,
-            web: Web::new(settings.timeout).map_err(|error| failed(&error))?,
+            web: Web::new(settings.timeout, &settings.authorities).map_err(|error| failed(&error))?,
             settings: settings.clone(),
             known: Mutex::default(),
             used: Used::default(),

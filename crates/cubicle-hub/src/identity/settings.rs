@@ -2,11 +2,13 @@
 //! its mistakes.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cubicle_core::problem::Problem;
 use openidconnect::url::{self, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 
 use super::portal_settings::PortalSettings;
@@ -43,6 +45,8 @@ pub struct ProviderSettings {
     pub client_id: String,
     /// Our secret there; none for a public client, which PKCE alone protects.
     pub client_secret: Option<SecretString>,
+    /// Who vouches for its certificate; whom the machine trusts, when empty.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// What is asked for besides `openid`.
     pub scopes: Vec<String>,
     /// The claim that people are called by.
@@ -227,12 +231,13 @@ impl Reader<'_> {
     }
 
     fn provider(&mut self, node: &Node) -> Option<ProviderSettings> {
-        const KEYS: [&str; 14] = [
+        const KEYS: [&str; 15] = [
             "name",
             "title",
             "issuer",
             "clientId",
             "clientSecretFile",
+            "authorityFile",
             "scopes",
             "nameClaim",
             "groupsClaim",
@@ -252,6 +257,7 @@ impl Reader<'_> {
             issuer: String::new(),
             client_id: String::new(),
             client_secret: None,
+            authorities: Vec::new(),
             scopes: vec!["profile".to_owned(), "email".to_owned()],
             name_claim: "preferred_username".to_owned(),
             groups_claim: "groups".to_owned(),
@@ -269,6 +275,7 @@ impl Reader<'_> {
                 "issuer" => issuer = self.text(key, value).filter(|issuer| self.is_issuer(*line, issuer)),
                 "clientId" => client_id = self.text(key, value),
                 "clientSecretFile" => provider.client_secret = self.secret(key, value),
+                "authorityFile" => provider.authorities = self.authorities(key, value),
                 "scopes" => provider.scopes = self.texts(key, value),
                 "nameClaim" => provider.name_claim = self.text(key, value).unwrap_or_default(),
                 "groupsClaim" => provider.groups_claim = self.text(key, value).unwrap_or_default(),
@@ -326,10 +333,30 @@ impl Reader<'_> {
         good
     }
 
+    /// A file that is named in the document: relative to it, so that both can be moved together.
+    fn beside(&self, given: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(given)
+    }
+
+    fn authorities(&mut self, key: &str, node: &Node) -> Vec<CertificateDer<'static>> {
+        let Some(file) = self.text(key, node).map(|given| self.beside(&given)) else { return Vec::new() };
+        let read = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(found) if !found.is_empty() => found,
+            Ok(_) => {
+                self.wrong(node.line, format!("{key}: {} has no certificate in PEM", file.display()));
+                Vec::new()
+            }
+            Err(error) => {
+                self.wrong(node.line, format!("{key}: {}: {error}", file.display()));
+                Vec::new()
+            }
+        }
+    }
+
     fn secret(&mut self, key: &str, node: &Node) -> Option<SecretString> {
         let given = self.text(key, node)?;
-        // Relative to the document, so that both can be moved together.
-        let file = self.path.parent().unwrap_or(Path::new("")).join(&given);
+        let file = self.beside(&given);
         match std::fs::read_to_string(&file) {
             Ok(text) if !text.trim().is_empty() => Some(SecretString::from(text.trim())),
             Ok(_) => {
@@ -388,7 +415,7 @@ pub(super) mod tests {
         let problem = read(
             "passwords: perhaps\nprovider: []\nproviders:\n- name: Campus\n  issuer: http://login.example.org\n  \
              clientId: 12\n  colour: red\n- name: other\n  issuer: https://other.example.org\n  scopes: profile\n  \
-             clockSkewSeconds: -1\n  clientSecretFile: not-there\n- plain\n",
+             clockSkewSeconds: -1\n  clientSecretFile: not-there\n  authorityFile: nor-this\n- plain\n",
         )
         .expect_err("refused");
         let expected = [
@@ -402,7 +429,8 @@ pub(super) mod tests {
             "sign-in.yaml:10: scopes must be a list of texts",
             "sign-in.yaml:11: clockSkewSeconds must be a whole number",
             "sign-in.yaml:12: clientSecretFile: not-there: ",
-            "sign-in.yaml:13: a provider must be a mapping",
+            "sign-in.yaml:13: authorityFile: nor-this: ",
+            "sign-in.yaml:14: a provider must be a mapping",
         ];
         let lines: Vec<&str> = problem.what.lines().collect();
         assert_eq!(lines.len(), expected.len(), "{}", problem.what);

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use openidconnect::AsyncHttpClient;
 use openidconnect::http::{Request, Response};
 use openidconnect::url::Url;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -42,10 +42,15 @@ pub(super) struct Web {
 }
 
 impl Web {
-    /// Trusts what the machine trusts.
-    pub(super) fn new(timeout: Duration) -> Result<Self, rustls::Error> {
+    /// Trusts these authorities alone, or when there are none whom the machine trusts.
+    pub(super) fn new(timeout: Duration, authorities: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if authorities.is_empty() {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        for authority in authorities {
+            roots.add(authority.clone())?;
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

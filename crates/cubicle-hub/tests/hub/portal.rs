@@ -12,6 +12,9 @@ use crate::browser::{Answer, head};
 use crate::issuer::{CLIENT, Issuer, read};
 use crate::site::Site;
 
+/// Who asks (nobody, when empty), with the workspace in which state, for what, and gets what.
+type Row<'a> = (&'a str, Option<State>, &'a Method, &'a str, u16, String);
+
 const PROXY: &str = "/lw-workspace/proxy/";
 
 struct Portal {
@@ -114,7 +117,7 @@ async fn every_row_of_the_contract() {
     // Who (nobody, when empty), with the workspace in which state, asks for what, and gets what; a body
     // that begins with `~` is only looked for in the answer.
     let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
-    let rows: Vec<(&str, Option<State>, &Method, &str, u16, String)> = vec![
+    let rows: Vec<Row<'_>> = vec![
         ("ann", None, &get, "options", 200, options),
         ("ann", None, &post, "options", 200, format!("~{option}")),
         ("ann", None, &get, &one, 200, option.clone()),

@@ -1,10 +1,9 @@
 //! A running workspace: whether its pod is the one that was proven, whether its user is there,
 //! and whether its walls still stand.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use cubicle_core::attempt::Phase;
 use cubicle_core::judge;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
@@ -18,13 +17,13 @@ use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 
 use super::decide::phase_of;
-use super::open::{Proving, keep, record, secret};
+use super::open::{keep, record, secret, try_walls};
 use super::reconcile::{Error, Place, remove};
 use super::status::{reason, set};
-use super::{Context, MANAGER, apply, manifests, walls};
+use super::{Context, MANAGER, apply, egress, manifests, walls};
 use crate::names;
 use crate::objects;
-use crate::prove::{Gate, prove};
+use crate::prove::Gate;
 use crate::resources::{Route, Template, Workspace, WorkspaceStatus};
 use crate::surroundings::address;
 
@@ -136,11 +135,15 @@ async fn see(
         let Some(ip) = address(&twin) else { return Ok(Err("the twin has no address".to_owned())) };
         let began = Instant::now();
         let started_at = jiff::Timestamp::now();
-        let found = Proving::read(context, &request, &node).await?;
+        // The twin shows the workspace's own credential, from its own address.
+        let credential = workspace.status.as_ref().and_then(|status| status.nonce.as_deref()).unwrap_or_default();
+        let both: Vec<IpAddr> = address(pod).into_iter().chain([ip]).collect();
+        let door = egress::admit(context, workspace, &request, &both, credential).await?;
         let launch = request.launch.to_string();
         let gate = Gate { address: SocketAddr::new(ip, document.spec.port), workspace: request.uid, launch: &launch };
-        let (key, nonce) = (context.gate_key.signing(), secret());
-        let proof = prove(gate, found.reference, key, &found.situation, Phase::Gate, &nonce).await;
+        let proof = try_walls(context, &request, &node, gate, door, &secret()).await;
+        let own: Vec<IpAddr> = address(pod).into_iter().collect();
+        egress::admit(context, workspace, &request, &own, credential).await?;
         Ok::<_, Error>(match proof {
             Ok((mut guarantees, _)) => {
                 // A finding that became known since then counts.
@@ -148,7 +151,8 @@ async fn see(
                 context.settings.judge_image(&scanned).map_err(Error::Problem)?.enter(&mut guarantees);
                 Ok(judge::report(&record(workspace, &request), started_at, began.elapsed(), guarantees))
             }
-            Err(problem) => Err(problem.what),
+            Err(Error::Problem(problem)) => Err(problem.what),
+            Err(error) => return Err(error),
         })
     }
     .await;

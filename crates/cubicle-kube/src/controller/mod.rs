@@ -2,6 +2,7 @@
 
 mod apply;
 mod decide;
+mod egress;
 mod later;
 mod lease;
 mod manifests;

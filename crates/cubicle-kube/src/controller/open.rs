@@ -9,9 +9,9 @@ use cubicle_core::door::{Demand, Reply};
 use cubicle_core::judge;
 use cubicle_core::level::EngineKind;
 use cubicle_core::notebook;
-use cubicle_core::plan::{Limits, Situation};
+use cubicle_core::plan::{Cluster, EgressDoor, Limits, Situation};
 use cubicle_core::problem::Problem;
-use cubicle_core::report::{GuaranteeReport, Report};
+use cubicle_core::report::{GuaranteeReport, Report, Verdict};
 use cubicle_core::template::Template as Document;
 use cubicle_core::workspace::{Progress, State, Step, Workspace as Record};
 use jiff::Timestamp;
@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 
 use super::reconcile::{Error, remove, sentence};
 use super::status::{reason, say, set};
-use super::{Context, MANAGER, walls};
+use super::{Context, MANAGER, egress, walls};
 use crate::admitted;
 use crate::door::Door;
 use crate::names::{self, MANAGED_BY};
@@ -43,6 +43,10 @@ const NOTEBOOK: Duration = Duration::from_secs(120);
 const GO: Duration = Duration::from_secs(5);
 /// How long a pod may exist without a proof.
 const UNPROVEN: Duration = Duration::from_secs(120);
+/// How often a proof is tried.
+const TRIES: u32 = 3;
+/// The longest that a dial gets, in milliseconds.
+const LONGEST_DEADLINE_MS: u64 = 5000;
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -76,14 +80,15 @@ pub(super) async fn prove_and_open(
     let began = Instant::now();
     let started_at = Timestamp::now();
     let nonce = secret();
-    let (walls, guarantees, mut gate) = match attempt(workspace, context, pod, request, ip, &nonce).await {
-        Ok(proven) => proven,
-        Err(Error::Problem(problem)) if ran_for(pod) > UNPROVEN => {
-            // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
-            return refuse(&written, context, pods, pod, &sentence(&problem)).await;
-        }
-        Err(error) => return Err(error),
-    };
+    let Proven { walls, guarantees, mut gate, egress } =
+        match attempt(workspace, context, pod, request, ip, &nonce).await {
+            Ok(proven) => proven,
+            Err(Error::Problem(problem)) if ran_for(pod) > UNPROVEN => {
+                // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
+                return refuse(&written, context, pods, pod, &sentence(&problem)).await;
+            }
+            Err(error) => return Err(error),
+        };
     status.walls = walls;
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     keep(context, workspace, &report).await?;
@@ -108,7 +113,13 @@ pub(super) async fn prove_and_open(
     let go = Go {
         nonce,
         command: image.command,
-        environment: notebook::environment(request.template, digest, token.expose_secret(), Some(ip), None),
+        environment: notebook::environment(
+            request.template,
+            digest,
+            token.expose_secret(),
+            Some(ip),
+            egress.as_deref(),
+        ),
         directory: request.template.spec.home.mount_path.clone(),
     };
     let refused = match gate.ask(context.gate_key.signing(), &Demand::Go(go), GO).await {
@@ -156,7 +167,18 @@ async fn refuse(
     Ok(Action::requeue(SOON))
 }
 
-/// Tries every wall; the walls' digests, the verdicts, and the door that takes the go.
+/// What came of trying every wall.
+struct Proven {
+    /// The walls' digests.
+    walls: BTreeMap<String, String>,
+    guarantees: Vec<GuaranteeReport>,
+    /// The connection that takes the go.
+    gate: Door,
+    /// The egress proxy's address for this workspace, when it has one.
+    egress: Option<String>,
+}
+
+/// Tries every wall.
 async fn attempt(
     workspace: &Workspace,
     context: &Context,
@@ -164,28 +186,66 @@ async fn attempt(
     request: &Request<'_>,
     ip: IpAddr,
     nonce: &str,
-) -> Result<(BTreeMap<String, String>, Vec<GuaranteeReport>, Door), Error> {
+) -> Result<Proven, Error> {
     let walls = walls::digests(context, workspace, pod).await?;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-    let found = Proving::read(context, request, &node).await?;
+    let egress = egress::admit(context, workspace, request, &[ip], nonce).await?;
+    let url = egress.as_ref().map(EgressDoor::url);
     let door = SocketAddr::new(ip, request.template.spec.port);
     let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let key = context.gate_key.signing();
-    let proof = prove(gate, found.reference, key, &found.situation, Phase::Gate, nonce).await;
-    let (mut guarantees, gate) = proof.map_err(Error::Problem)?;
+    let (mut guarantees, gate) = try_walls(context, request, &node, gate, egress, nonce).await?;
     context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
-    Ok((walls, guarantees, gate))
+    Ok(Proven { walls, guarantees, gate, egress: url })
+}
+
+/// Proves through a gate on this node. When nothing can be said it is tried anew with more patience: the
+/// machine may be busy, or what stands around the workspace changes, a hub's pod that goes for instance.
+pub(super) async fn try_walls(
+    context: &Context,
+    request: &Request<'_>,
+    node: &str,
+    gate: Gate<'_>,
+    egress: Option<EgressDoor>,
+    nonce: &str,
+) -> Result<(Vec<GuaranteeReport>, Door), Error> {
+    let key = context.gate_key.signing();
+    let (mut tries, mut deadline_ms) = (0, 0);
+    loop {
+        tries += 1;
+        let found = Proving::read(context, request, node, egress.clone()).await?;
+        match prove(gate, found.reference, key, &found.situation, Phase::Gate, nonce, deadline_ms).await {
+            Ok(proven) if tries < TRIES && is_undecided(&proven.guarantees) => {
+                deadline_ms = proven.deadline_ms.saturating_mul(2).min(LONGEST_DEADLINE_MS);
+            }
+            Ok(proven) => return Ok((proven.guarantees, proven.door)),
+            // A reference went away meanwhile, for instance.
+            Err(_) if tries < TRIES && Proving::read(context, request, node, egress.clone()).await? != found => {}
+            Err(problem) => return Err(Error::Problem(problem)),
+        }
+    }
+}
+
+/// Whether nothing is known to be wrong, and not everything is known.
+fn is_undecided(guarantees: &[GuaranteeReport]) -> bool {
+    let any = |verdict| guarantees.iter().any(|one| one.verdict == verdict);
+    any(Verdict::Unproven) && !any(Verdict::Breached)
 }
 
 /// What a proof on one node needs.
-pub(super) struct Proving {
-    pub(super) reference: SocketAddr,
-    pub(super) situation: Situation,
+#[derive(PartialEq)]
+struct Proving {
+    reference: SocketAddr,
+    situation: Situation,
 }
 
 impl Proving {
-    pub(super) async fn read(context: &Context, request: &Request<'_>, node: &str) -> Result<Self, Error> {
+    async fn read(
+        context: &Context,
+        request: &Request<'_>,
+        node: &str,
+        egress: Option<EgressDoor>,
+    ) -> Result<Self, Error> {
         let surroundings = Surroundings::read(&context.client, &context.settings).await?;
         let reference = surroundings.reference(node).ok_or_else(|| {
             Error::Problem(Problem::engine(
@@ -194,17 +254,12 @@ impl Proving {
             ))
         })?;
         let boot_id = surroundings.boot_id(node).unwrap_or_default();
-        let cluster = surroundings.cluster(node, request.window.to_vec());
+        let cluster = Cluster { egress, ..surroundings.cluster(node, request.window.to_vec()) };
         Ok(Self { reference, situation: situation(request.template, context.settings.pids_limit, boot_id, cluster) })
     }
 }
 
-fn situation(
-    template: &Document,
-    pids: Option<u32>,
-    boot_id: String,
-    cluster: cubicle_core::plan::Cluster,
-) -> Situation {
+fn situation(template: &Document, pids: Option<u32>, boot_id: String, cluster: Cluster) -> Situation {
     let resources = &template.spec.resources;
     Situation {
         engine: EngineKind::Kubernetes,

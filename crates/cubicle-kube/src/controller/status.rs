@@ -157,6 +157,10 @@ impl Context {
         }
         set(&mut status, generation, "Open", false, code, why);
         self.write(workspace, status).await?;
+        if let Err(error) = super::egress::dismiss(self, workspace).await {
+            // It names a credential that nobody has any more, and goes with the workspace.
+            tracing::warn!(%error, workspace = workspace.name_any(), "an entry of the egress list was not deleted");
+        }
         self.tell(workspace, kind, code, why).await;
         Ok(())
     }

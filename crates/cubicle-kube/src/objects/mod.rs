@@ -5,6 +5,8 @@ mod network;
 mod pod;
 mod tenant;
 
+pub(crate) use network::EGRESS_PORT;
+
 use std::net::SocketAddr;
 
 use cubicle_core::name::WorkspaceId;

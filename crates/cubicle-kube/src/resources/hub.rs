@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
     annotation("helm.sh/resource-policy", "keep"),
     printcolumn(name = "User", type_ = "string", json_path = ".spec.name"),
     printcolumn(name = "Admin", type_ = "boolean", json_path = ".spec.admin"),
+    printcolumn(name = "Provider", type_ = "string", json_path = ".spec.identity.issuer", priority = 1),
     printcolumn(name = "Disabled", type_ = "boolean", json_path = ".spec.disabled"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -37,6 +38,10 @@ pub struct AccountSpec {
     pub name: String,
     /// May see everything and manage accounts.
     pub admin: bool,
+    /// What the account may do, where `admin` does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(admin|auditor|user)$"))]
+    pub role: Option<String>,
     /// May not sign in.
     pub disabled: bool,
     /// The password's hash: argon2id in PHC form.
@@ -47,8 +52,26 @@ pub struct AccountSpec {
     #[serde(default)]
     #[schemars(length(max = 256))]
     pub groups: Vec<String>,
+    /// Who vouches for this person; none for a local account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ProvidedIdentity>,
+    /// Not a person: it has tokens and signs in nowhere.
+    #[serde(default)]
+    pub service: bool,
     /// When it was made.
     pub created_at: MicroTime,
+}
+
+/// A person as a provider of identities names them (OpenID Connect Core 1.0, section 5.7).
+#[derive(schemars::JsonSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvidedIdentity {
+    /// The provider.
+    #[schemars(length(min = 1, max = 2048))]
+    pub issuer: String,
+    /// The person there; never given to somebody else.
+    #[schemars(length(min = 1, max = 255))]
+    pub subject: String,
 }
 
 /// The specification of [`Session`].
@@ -74,6 +97,14 @@ pub struct SessionSpec {
     pub created_at: MicroTime,
     /// When it ends by itself.
     pub expires_at: MicroTime,
+    /// The provider that vouched for it; none for a sign-in by password or link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub issuer: Option<String>,
+    /// The session there, so that the provider can end it (OpenID Connect Back-Channel Logout 1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub provider_session: Option<String>,
 }
 
 /// The specification of [`Grant`].

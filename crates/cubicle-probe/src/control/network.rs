@@ -43,7 +43,7 @@ impl Dialled {
                     all.addresses.insert(address.ip());
                     all.udp.insert(*address);
                 }
-                Action::ProxyConnect { proxy, target } => {
+                Action::ProxyConnect { proxy, target, .. } => {
                     all.proxies.insert(*proxy);
                     if let Some(address) = listen::resolve(target) {
                         all.addresses.insert(address.ip());

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod controller;
 pub(crate) mod delete;
 pub(crate) mod doctor;
+pub(crate) mod egress;
 pub(crate) mod exec;
 pub(crate) mod guarantees;
 pub(crate) mod hub;

@@ -9,7 +9,7 @@ use cubicle_core::report::Verdict;
 
 use super::super::picture::{Openness, Picture};
 use super::super::{Finding, Fix, Report, Ruling, Severity};
-use super::escaped;
+use super::{Alike, alike, escaped};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--page:#fff;--ink:#1c1f24;--soft:#5a606b;--line:#d9dce2;--plain:#f5f6f8;--tint:#eef3fb;--edge:#3a5a94;
@@ -91,14 +91,17 @@ pub fn html(report: &Report) -> String {
     }
     page.push_str("<h2>What reaches what</h2>");
     page.push_str(&drawing(&report.picture));
-    let _ = write!(page, "<h2>{}</h2>", plural(report.findings.len(), "finding"));
+    let like = alike(&report.findings);
+    let causes =
+        if like.len() == report.findings.len() { String::new() } else { format!(", {}", plural(like.len(), "cause")) };
+    let _ = write!(page, "<h2>{}{causes}</h2>", plural(report.findings.len(), "finding"));
     if report.findings.is_empty() {
         page.push_str("<p>Nothing was found.</p>");
     }
     let mut seen = BTreeSet::new();
-    for finding in &report.findings {
+    for alike in &like {
         // The first of each guarantee is where its tile leads.
-        page.push_str(&one(finding, seen.insert(&finding.alias)));
+        page.push_str(&one(alike, seen.insert(&alike.first.alias)));
     }
     if !report.problems.is_empty() {
         page.push_str("<h2>The input</h2><ul>");
@@ -141,13 +144,33 @@ fn capital(text: &str) -> String {
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
-fn one(finding: &Finding, is_first: bool) -> String {
+/// How many objects with the same cause are named.
+const MOST_ALIKE: usize = 20;
+
+/// The other objects with a finding's cause: a thousand of them are counted, not shown.
+fn others(others: &[&Finding]) -> String {
+    let named = others.iter().take(MOST_ALIKE).map(|other| {
+        let place = other.location.as_ref().map(|location| format!(" <code>{}</code>", escaped(&location.to_string())));
+        format!("<li>{}{}</li>", escaped(&other.object), place.unwrap_or_default())
+    });
+    let mut text =
+        format!("<p>Alike at {}:</p><ul>{}", plural(others.len(), "other object"), named.collect::<String>());
+    if let Some(more @ 1..) = others.len().checked_sub(MOST_ALIKE) {
+        let _ = write!(text, "<li class=\"soft\">and {more} more: --format json has all</li>");
+    }
+    text.push_str("</ul>");
+    text
+}
+
+fn one(alike: &Alike<'_>, is_first: bool) -> String {
+    let finding = alike.first;
     let severity = match finding.severity {
         Severity::High => "high",
         Severity::Medium => "medium",
         Severity::Low => "low",
     };
     let label = if finding.verdict == Verdict::Breached { severity } else { "unproven" };
+    let label = if finding.refused.is_some() { "refused" } else { label };
     let label = if finding.counts() { label } else { "lived with" };
     let id = if is_first { format!(" id=\"{}\"", escaped(&finding.alias)) } else { String::new() };
     let mut text = format!(
@@ -161,15 +184,20 @@ fn one(finding: &Finding, is_first: bool) -> String {
     if let Some(reason) = &finding.suppressed {
         let _ = write!(text, "<p class=\"soft\">{}</p>", escaped(reason));
     }
+    if let Some(refused) = &finding.refused {
+        let _ = write!(text, "<p>Refused by {}</p>", escaped(refused));
+    }
     if !finding.witness.is_empty() {
         let _ = write!(text, "<pre>{}</pre>", escaped(&finding.witness.join("\n")));
     }
-    let _ = write!(
-        text,
-        "<p class=\"soft\">for {}: {}</p>",
-        plural(finding.workspace_count, "workspace"),
-        escaped(&finding.workspaces.join(", "))
-    );
+    let mut named = finding.workspaces.join(", ");
+    if let Some(more @ 1..) = alike.workspaces().checked_sub(finding.workspaces.len()) {
+        let _ = write!(named, " and {more} more");
+    }
+    let _ = write!(text, "<p class=\"soft\">for {}: {}</p>", plural(alike.workspaces(), "workspace"), escaped(&named));
+    if !alike.others.is_empty() {
+        text.push_str(&others(&alike.others));
+    }
     if let Some(fix) = &finding.fix {
         let shown = match fix {
             Fix::Setting { text } => text.clone(),

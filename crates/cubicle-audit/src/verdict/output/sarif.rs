@@ -49,6 +49,9 @@ fn result(report: &Report, finding: &Finding) -> Value {
         _ => "note",
     };
     let mut text = format!("A workspace {}.", finding.claim());
+    if let Some(refused) = &finding.refused {
+        text.push_str(&format!(" Refused by {refused}."));
+    }
     for line in &finding.witness {
         text.push('\n');
         text.push_str(line);

@@ -12,23 +12,24 @@ fn pod(workspace: &Workspace) -> Option<Pod<'_>> {
     Pod::new(&workspace.template.pod).ok()
 }
 
-/// Runs a check over every container.
-fn each(
+/// Runs a check over every container. Each flaw is a cause of its own: a container that is
+/// privileged and adds capabilities has two, and mending one leaves the other.
+fn each<Flaws: IntoIterator<Item = Flaw>>(
     scene: &Scene<'_>,
     workspace: &Workspace,
     causes: &mut Vec<Cause>,
-    check: impl Fn(&Pod<'_>, &Container<'_>) -> Option<Flaw>,
+    check: impl Fn(&Pod<'_>, &Container<'_>) -> Flaws,
 ) {
     let Some(pod) = pod(workspace) else { return };
     for container in pod.containers() {
-        let Some(flaw) = check(&pod, &container) else { continue };
-        let pointer = format!("{}{}", container.pointer(), flaw.field);
-        let fix = scene.change_pod(
-            workspace,
-            flaw.changes.into_iter().map(|(field, value)| (format!("{}{field}", container.pointer()), value)).collect(),
-        );
-        let cause = Cause::breach(flaw.severity, format!("{}{}", container.name(), flaw.field), flaw.sentence);
-        causes.push(scene.in_pod(workspace, &pointer, cause).fixed_by(fix));
+        for flaw in check(&pod, &container) {
+            let pointer = format!("{}{}", container.pointer(), flaw.field);
+            let in_pod = |(field, value)| (format!("{}{field}", container.pointer()), value);
+            let fix = scene.change_pod(workspace, flaw.changes.into_iter().map(in_pod).collect());
+            let key = format!("{}{}{}", container.name(), flaw.field, flaw.value);
+            let cause = Cause::breach(flaw.severity, key, flaw.sentence);
+            causes.push(scene.in_pod(workspace, &pointer, cause).fixed_by(fix));
+        }
     }
 }
 
@@ -36,8 +37,18 @@ fn each(
 struct Flaw {
     severity: Severity,
     field: &'static str,
+    /// What the field says, where several values of it are several causes.
+    value: String,
     sentence: String,
     changes: Vec<(&'static str, Option<Value>)>,
+}
+
+const PRIVILEGED: &str = "/securityContext/privileged";
+
+/// The flaw of a privileged container: whatever else it says, it counts for nothing.
+fn privileged(container: &Container<'_>, severity: Severity, sentence: String) -> Option<Flaw> {
+    let changes = vec![(PRIVILEGED, Some(json!(false)))];
+    is_privileged(container).then(|| Flaw { severity, field: PRIVILEGED, value: String::new(), sentence, changes })
 }
 
 fn flag(container: &Container<'_>, name: &str) -> Option<bool> {
@@ -71,24 +82,21 @@ pub(super) fn root_user(scene: &Scene<'_>, workspace: &Workspace, causes: &mut V
         let user = effective(pod, container, "runAsUser").and_then(Value::as_i64);
         let non_root = effective(pod, container, "runAsNonRoot").and_then(Value::as_bool) == Some(true);
         let safe = user.is_some_and(|user| user != 0) || user.is_none() && non_root;
-        if safe && !is_privileged(container) {
-            return None;
-        }
         let name = container.name();
-        let sentence = match user {
-            Some(0) => format!("be root in container {name}, which runs as user 0"),
-            Some(_) => format!("be root in container {name}, whose privileges make its user id meaningless"),
-            None => format!("be root in container {name} if its image says so: nothing forbids it"),
+        let (severity, value, sentence) = match user {
+            Some(0) => (Severity::High, "=0", format!("be root in container {name}, which runs as user 0")),
+            _ => {
+                (Severity::Medium, "", format!("be root in container {name} if its image says so: nothing forbids it"))
+            }
         };
         let mut changes = vec![("/securityContext/runAsNonRoot", Some(json!(true)))];
         if user == Some(0) {
             changes.push(("/securityContext/runAsUser", Some(json!(1000))));
         }
-        if is_privileged(container) {
-            changes.push(("/securityContext/privileged", Some(json!(false))));
-        }
-        let severity = if user == Some(0) { Severity::High } else { Severity::Medium };
-        Some(Flaw { severity, field: "/securityContext/runAsUser", sentence, changes })
+        let field = "/securityContext/runAsUser";
+        let own = (!safe).then(|| Flaw { severity, field, value: value.to_owned(), sentence, changes });
+        let sentence = format!("be root in container {name}, whose privileges make its user id meaningless");
+        [own, privileged(container, Severity::Medium, sentence)].into_iter().flatten()
     });
 }
 
@@ -111,6 +119,7 @@ pub(super) fn privilege_by_exec(scene: &Scene<'_>, workspace: &Workspace, causes
         (flag(container, "allowPrivilegeEscalation") != Some(false)).then(|| Flaw {
             severity: Severity::Medium,
             field: "/securityContext/allowPrivilegeEscalation",
+            value: String::new(),
             sentence: format!("gain privileges in container {} by running a setuid program", container.name()),
             changes: unprivileged(container, ("/securityContext/allowPrivilegeEscalation", json!(false))),
         })
@@ -118,7 +127,7 @@ pub(super) fn privilege_by_exec(scene: &Scene<'_>, workspace: &Workspace, causes
 }
 
 /// A change, with `privileged` taken away where it is set: the API server refuses privileged
-/// containers that drop privileges.
+/// containers that may not gain privileges.
 fn unprivileged(container: &Container<'_>, change: (&'static str, Value)) -> Vec<(&'static str, Option<Value>)> {
     let mut changes = Vec::new();
     if is_privileged(container) {
@@ -128,73 +137,89 @@ fn unprivileged(container: &Container<'_>, change: (&'static str, Value)) -> Vec
     changes
 }
 
+const CAPABILITIES: &str = "/securityContext/capabilities";
+const ADDED: &str = "/securityContext/capabilities/add";
+const DROPPED: &str = "/securityContext/capabilities/drop";
+
 pub(super) fn capabilities(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     each(scene, workspace, causes, |_, container| {
-        let added = adds(container);
+        let mut added = adds(container);
+        added.sort_unstable();
         let name = container.name();
-        let sentence = if is_privileged(container) {
-            format!("use every capability of the node's root: container {name} is privileged")
-        } else if !added.is_empty() {
-            format!("use the capabilities {} in container {name}", added.join(", "))
-        } else if !drops(container, "ALL") {
-            format!("use the capabilities that the runtime gives container {name} by default")
-        } else {
-            return None;
-        };
-        let mut changes = unprivileged(container, ("/securityContext/capabilities/drop", json!(["ALL"])));
-        if !added.is_empty() {
-            changes.push(("/securityContext/capabilities/add", None));
-        }
-        let severity = if is_privileged(container) || !added.is_empty() { Severity::High } else { Severity::Medium };
-        Some(Flaw { severity, field: "/securityContext/capabilities", sentence, changes })
+        let all = format!("use every capability of the node's root: container {name} is privileged");
+        let by_adding = (!added.is_empty()).then(|| Flaw {
+            severity: Severity::High,
+            field: ADDED,
+            value: format!("={}", added.join(",")),
+            sentence: format!("use the capabilities {} in container {name}", added.join(", ")),
+            changes: vec![(ADDED, None)],
+        });
+        let by_default = (!drops(container, "ALL")).then(|| Flaw {
+            severity: Severity::Medium,
+            field: CAPABILITIES,
+            value: String::new(),
+            sentence: format!("use the capabilities that the runtime gives container {name} by default"),
+            changes: vec![(DROPPED, Some(json!(["ALL"])))],
+        });
+        [privileged(container, Severity::High, all), by_adding, by_default].into_iter().flatten()
     });
 }
 
 pub(super) fn raw_sockets(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     each(scene, workspace, causes, |_, container| {
-        let added = adds(container).iter().any(|name| matches!(*name, "NET_RAW" | "ALL"));
-        if !is_privileged(container) && !added && drops(container, "NET_RAW") {
-            return None;
-        }
+        let name = container.name();
         let sentence =
-            format!("open raw sockets in container {} and send packets in the name of others", container.name());
-        let mut changes = unprivileged(container, ("/securityContext/capabilities/drop", json!(["ALL"])));
-        if added {
-            changes.push(("/securityContext/capabilities/add", None));
-        }
-        Some(Flaw { severity: Severity::Medium, field: "/securityContext/capabilities", sentence, changes })
+            |why: &str| format!("open raw sockets in container {name} and send packets in the name of others{why}");
+        let flaw = |field, changes, why| Flaw {
+            severity: Severity::Medium,
+            field,
+            value: String::new(),
+            sentence: sentence(why),
+            changes,
+        };
+        let added = adds(container).iter().any(|name| matches!(*name, "NET_RAW" | "ALL"));
+        let by_adding = added.then(|| flaw(ADDED, vec![(ADDED, None)], ": the capability is added"));
+        let changes = vec![(DROPPED, Some(json!(["ALL"])))];
+        let by_default = (!drops(container, "NET_RAW")).then(|| flaw(CAPABILITIES, changes, ""));
+        let all = privileged(container, Severity::Medium, sentence(": it is privileged"));
+        [all, by_adding, by_default].into_iter().flatten()
     });
 }
 
 fn is_filtered(pod: &Pod<'_>, container: &Container<'_>) -> bool {
     let kind =
         effective(pod, container, "seccompProfile").map_or("", |profile| profile["type"].as_str().unwrap_or_default());
-    matches!(kind, "RuntimeDefault" | "Localhost") && !is_privileged(container)
+    matches!(kind, "RuntimeDefault" | "Localhost")
 }
 
 pub(super) fn system_call_filter(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     each(scene, workspace, causes, |pod, container| {
-        (!is_filtered(pod, container)).then(|| Flaw {
+        let name = container.name();
+        let own = (!is_filtered(pod, container)).then(|| Flaw {
             severity: Severity::Medium,
             field: "/securityContext/seccompProfile",
-            sentence: format!("call every system call of the node's kernel from container {}", container.name()),
-            changes: unprivileged(container, ("/securityContext/seccompProfile", json!({"type": "RuntimeDefault"}))),
-        })
+            value: String::new(),
+            sentence: format!("call every system call of the node's kernel from container {name}"),
+            changes: vec![("/securityContext/seccompProfile", Some(json!({"type": "RuntimeDefault"})))],
+        });
+        let sentence =
+            format!("call every system call of the node's kernel from container {name}, which is privileged");
+        [own, privileged(container, Severity::Medium, sentence)].into_iter().flatten()
     });
 }
 
 pub(super) fn process_files(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     each(scene, workspace, causes, |_, container| {
-        let mount = container.security()?.get("procMount").and_then(Value::as_str).unwrap_or("Default");
-        if mount == "Default" && !is_privileged(container) {
-            return None;
-        }
-        let mut changes = vec![("/securityContext/procMount", Some(json!("Default")))];
-        if is_privileged(container) {
-            changes.push(("/securityContext/privileged", Some(json!(false))));
-        }
+        let mount = container.security().and_then(|context| context.get("procMount")?.as_str()).unwrap_or("Default");
         let sentence = format!("read the kernel's own files below /proc in container {}", container.name());
-        Some(Flaw { severity: Severity::Medium, field: "/securityContext/procMount", sentence, changes })
+        let own = (mount != "Default").then(|| Flaw {
+            severity: Severity::Medium,
+            field: "/securityContext/procMount",
+            value: String::new(),
+            sentence: sentence.clone(),
+            changes: vec![("/securityContext/procMount", Some(json!("Default")))],
+        });
+        [own, privileged(container, Severity::Medium, format!("{sentence}, which is privileged"))].into_iter().flatten()
     });
 }
 
@@ -203,6 +228,7 @@ pub(super) fn change_image(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
         (flag(container, "readOnlyRootFilesystem") != Some(true)).then(|| Flaw {
             severity: Severity::Low,
             field: "/securityContext/readOnlyRootFilesystem",
+            value: String::new(),
             sentence: format!("change the programs of container {} while it runs", container.name()),
             changes: vec![("/securityContext/readOnlyRootFilesystem", Some(json!(true)))],
         })
@@ -236,31 +262,27 @@ pub(super) fn other_processes(scene: &Scene<'_>, workspace: &Workspace, causes: 
 
 pub(super) fn security_module(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     each(scene, workspace, causes, |pod, container| {
+        let name = container.name();
         let kind = effective(pod, container, "appArmorProfile").and_then(|profile| profile["type"].as_str());
-        let key = format!("container.apparmor.security.beta.kubernetes.io/{}", container.name());
-        let unconfined = kind == Some("Unconfined")
-            || kind.is_none() && pod.annotation(&key) == Some("unconfined")
-            || is_privileged(container);
-        unconfined.then(|| Flaw {
+        let key = format!("container.apparmor.security.beta.kubernetes.io/{name}");
+        let unconfined = kind == Some("Unconfined") || kind.is_none() && pod.annotation(&key) == Some("unconfined");
+        let sentence = format!("act outside the node's security module in container {name}");
+        let own = unconfined.then(|| Flaw {
             severity: Severity::Medium,
             field: CONTEXT,
-            sentence: format!("act outside the node's security module in container {}", container.name()),
-            changes: unprivileged(container, ("/securityContext/appArmorProfile", json!({"type": "RuntimeDefault"}))),
-        })
+            value: String::new(),
+            sentence: sentence.clone(),
+            changes: vec![("/securityContext/appArmorProfile", Some(json!({"type": "RuntimeDefault"})))],
+        });
+        [own, privileged(container, Severity::Medium, format!("{sentence}, which is privileged"))].into_iter().flatten()
     });
 }
 
 pub(super) fn device_nodes(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     each(scene, workspace, causes, |_, container| {
-        is_privileged(container).then(|| Flaw {
-            severity: Severity::High,
-            field: "/securityContext/privileged",
-            sentence: format!(
-                "open the node's disks and memory through container {}, which is privileged",
-                container.name()
-            ),
-            changes: vec![("/securityContext/privileged", Some(json!(false)))],
-        })
+        let name = container.name();
+        let sentence = format!("open the node's disks and memory through container {name}, which is privileged");
+        privileged(container, Severity::High, sentence)
     });
 }
 

@@ -7,11 +7,11 @@ use super::super::fix::Fix;
 use super::super::scene::{Scene, target, title};
 use super::super::tenancy::Workspace;
 use super::super::wire::Borrowed;
+use super::admission::of_service;
 use super::tenancy;
+use crate::admission::Answer;
 use crate::rbac::Request;
 use crate::snapshot::SourceRef;
-
-const ADMISSION: &str = "admissionregistration.k8s.io";
 
 pub(super) fn borrowed(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     tenancy::borrowed(scene, workspace, causes);
@@ -65,29 +65,23 @@ pub(super) fn publish(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec
     let may = ["create", "patch", "update"]
         .iter()
         .any(|verb| scene.manifests.rights.allowed(&identity, &request(verb)).is_some());
-    if may && !denies_external_addresses(scene) {
-        let sentence = "take over any address through externalIPs of a service: no admission policy among the manifests denies them, and whether the API server does (DenyServiceExternalIPs) no manifest tells";
-        let location = scene.namespace(namespace).map(|(object, _)| scene.location(object.source));
-        let cause = Cause::unproven("external addresses", sentence);
-        let fix = Fix::Manifests { objects: denial() };
-        causes.push(cause.at(format!("Namespace {namespace}"), location).fixed_by(fix));
+    if !may {
+        return;
     }
-}
-
-/// Whether a bound admission policy speaks about external addresses of services.
-fn denies_external_addresses(scene: &Scene<'_>) -> bool {
-    let policies = scene.of_kind(ADMISSION, "ValidatingAdmissionPolicy").filter(|(_, object)| {
-        object.value["spec"]["validations"]
-            .items()
-            .iter()
-            .any(|one| one.text_at("expression").is_some_and(|expression| expression.contains("externalIPs")))
-    });
-    let names: Vec<&str> = policies.map(|(_, object)| &*object.name).collect();
-    scene.of_kind(ADMISSION, "ValidatingAdmissionPolicyBinding").any(|(_, object)| {
-        let spec = &object.value["spec"];
-        spec.text_at("policyName").is_some_and(|name| names.contains(&name))
-            && spec["validationActions"].items().iter().any(|action| action.text() == Some("Deny"))
-    })
+    let answer = of_service(scene, namespace, json!({"type": "ClusterIP", "externalIPs": ["192.0.2.1"]}));
+    let why = match answer {
+        Answer::Refused(_) => return,
+        Answer::NotAsked => None,
+        Answer::Admitted { by } => Some(format!("{by}, lets it pass")),
+        Answer::Unknown(why) | Answer::DependsOnRequester(why) => {
+            Some(format!("{why}; whether it refuses this, a dry run knows"))
+        }
+    };
+    let sentence = "take over any address through externalIPs of a service: no admission policy among the manifests is known to deny them, and whether the API server does (DenyServiceExternalIPs) no manifest tells";
+    let location = scene.namespace(namespace).map(|(object, _)| scene.location(object.source));
+    let cause = Cause::unproven("external addresses", sentence).seen(why);
+    let fix = Fix::Manifests { objects: denial() };
+    causes.push(cause.at(format!("Namespace {namespace}"), location).fixed_by(fix));
 }
 
 fn denial() -> Vec<serde_json::Value> {

@@ -1,6 +1,6 @@
 //! The static rule of each guarantee.
 
-mod admission;
+pub(crate) mod admission;
 mod container;
 mod exposure;
 mod image;

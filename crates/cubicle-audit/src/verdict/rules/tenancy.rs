@@ -8,7 +8,7 @@ use super::super::finding::{Cause, Severity};
 use super::super::fix::Fix;
 use super::super::scene::{Scene, title};
 use super::super::tenancy::Workspace;
-use super::admission::unless_refused;
+use super::admission::{unless_pods_are_refused, unless_service_is_refused};
 use crate::pod_security::{Level, Pod, Role};
 use crate::rbac::Selector;
 use crate::rbac::manifests::ENFORCE;
@@ -132,7 +132,9 @@ pub(super) fn publish(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec
     if may.is_none() {
         return;
     }
-    for (key, what) in [("services.nodeports", "node ports"), ("services.loadbalancers", "load balancers")] {
+    for (key, what, kind) in
+        [("services.nodeports", "node ports", "NodePort"), ("services.loadbalancers", "load balancers", "LoadBalancer")]
+    {
         let none = scene.objects("ResourceQuota", namespace).iter().any(|(_, object)| {
             let hard = object.value["spec"]["hard"].to_json();
             hard[key] == "0" || hard[key] == 0
@@ -143,7 +145,7 @@ pub(super) fn publish(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec
             let location = scene.namespace(namespace).map(|(object, _)| scene.location(object.source));
             let fix = quota_fix(scene, namespace, &[(key, "0")]);
             let cause = cause.at(format!("Namespace {namespace}"), location).fixed_by(fix);
-            causes.push(unless_refused(scene, namespace, ("", "services"), cause));
+            causes.push(unless_service_is_refused(scene, namespace, json!({"type": kind}), cause));
         }
     }
 }
@@ -300,7 +302,7 @@ pub(super) fn pod_security(scene: &Scene<'_>, workspace: &Workspace, causes: &mu
         let changes = vec![(ENFORCE.to_owned(), "restricted"), (format!("{ENFORCE}-version"), newest.as_str())];
         let cause = Cause::breach(Severity::Medium, "level", sentence).fixed_by(add(changes));
         let cause = cause.at(format!("Namespace {name}"), location);
-        causes.push(unless_refused(scene, name, ("", "pods"), cause));
+        causes.push(unless_pods_are_refused(scene, workspace, cause));
     } else if version.is_none_or(|version| version == "latest") {
         let sentence = format!("be judged by another standard after an upgrade: namespace {name} pins no version");
         let cause = Cause::breach(Severity::Low, "version", sentence)

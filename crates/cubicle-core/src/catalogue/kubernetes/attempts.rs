@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::attempt::{Action, Fact, Phase};
+use crate::catalogue::egress;
 use crate::catalogue::entry::{Attempts, Entry, fact, tcp, udp, v4};
 use crate::plan::{Cluster, Situation};
 
@@ -42,7 +43,7 @@ const AS_LOCALLY: &[&str] = &[
 ];
 
 /// How a guarantee is tried in a cluster.
-type InCluster = fn(&Situation, &Cluster, Phase) -> Attempts;
+pub(in crate::catalogue) type InCluster = fn(&Situation, &Cluster, Phase) -> Attempts;
 
 /// Guarantees that are tried differently in a pod, or only there.
 const IN_CLUSTER: &[(&str, InCluster)] = &[
@@ -105,7 +106,7 @@ pub(in crate::catalogue) fn attempts(
     phase: Phase,
 ) -> Attempts {
     let id = entry.guarantee.id;
-    if let Some((_, attempts)) = IN_CLUSTER.iter().find(|(known, _)| *known == id) {
+    if let Some((_, attempts)) = in_cluster().find(|(known, _)| *known == id) {
         return attempts(situation, cluster, phase);
     }
     match entry.attempts {
@@ -116,7 +117,11 @@ pub(in crate::catalogue) fn attempts(
 
 /// Whether anything is ever tried for this guarantee in a pod.
 pub(in crate::catalogue) fn is_tried_in_pods(id: &str) -> bool {
-    AS_LOCALLY.contains(&id) || IN_CLUSTER.iter().any(|(known, _)| *known == id)
+    AS_LOCALLY.contains(&id) || in_cluster().any(|(known, _)| *known == id)
+}
+
+fn in_cluster() -> impl Iterator<Item = &'static (&'static str, InCluster)> {
+    IN_CLUSTER.iter().chain(egress::IN_CLUSTER)
 }
 
 fn to(address: &SocketAddr) -> (String, Action) {
@@ -160,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_lists_name_guarantees_of_kubernetes_that_can_be_tried() {
-        for id in AS_LOCALLY.iter().copied().chain(IN_CLUSTER.iter().map(|(id, _)| *id)) {
+        for id in AS_LOCALLY.iter().copied().chain(in_cluster().map(|(id, _)| *id)) {
             let entry = catalogue::ENTRIES.iter().find(|entry| entry.guarantee.id == id).expect(id);
             assert!(entry.guarantee.engines.contains(&crate::level::EngineKind::Kubernetes), "{id}");
             assert!(!entry.guarantee.positive_control.is_empty(), "{id}");
@@ -168,7 +173,7 @@ mod tests {
         for id in AS_LOCALLY {
             let entry = catalogue::ENTRIES.iter().find(|entry| entry.guarantee.id == *id).expect("exists");
             assert!(entry.attempts.is_some(), "{id} has no attempts");
-            assert!(!IN_CLUSTER.iter().any(|(known, _)| known == id), "{id} is in both lists");
+            assert!(!in_cluster().any(|(known, _)| known == id), "{id} is in both lists");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! `cubicle audit PATH...`
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use cubicle_audit::network::Profile;
-use cubicle_audit::verdict::output as forms;
+use cubicle_audit::verdict::output::{self as forms, Alike};
 use cubicle_audit::verdict::{
     Finding, Options, Report, Severity, Standing, Suppression, Tenancy, audit, live_with, selector,
 };
@@ -243,9 +243,10 @@ fn text(printer: &Printer, report: &Report) -> String {
     let mut text = String::new();
     let counting: Vec<&Finding> = report.findings.iter().filter(|finding| finding.counts()).collect();
     let mut last = String::new();
-    let like = alike(&counting);
+    let like = forms::alike(counting.iter().copied());
     let (mut shown, mut of_one) = (0, 0);
-    for (at, (finding, others)) in like.iter().enumerate() {
+    for (at, alike) in like.iter().enumerate() {
+        let finding = alike.first;
         if shown == MOST_SHOWN {
             let left = like.len() - at;
             text.push_str(&format!("\n... and {left} findings more: --format json or html has all\n"));
@@ -257,18 +258,20 @@ fn text(printer: &Printer, report: &Report) -> String {
             let sentence =
                 report.guarantees.iter().find(|one| one.id == finding.guarantee).map(|one| one.sentence.as_str());
             let title = format!("{} {}", finding.alias, finding.guarantee);
-            text.push_str(&format!(
-                "\n{}  {}\n",
-                printer.paint(&title, bold),
-                printer.paint(sentence.unwrap_or_default(), dimmed)
-            ));
+            let sentence = sentence.unwrap_or_default();
+            // Where the line is too short for both, the sentence has its own.
+            let fits = printer.width.is_none_or(|width| title.len() + 2 + sentence.len() <= width);
+            let gap = if fits { "  " } else { "\n  " };
+            let room = printer.width.map_or(usize::MAX, |width| width.saturating_sub(2).max(30));
+            let sentence = if fits { sentence.to_owned() } else { wrap(sentence, room, 2) };
+            text.push_str(&format!("\n{}{gap}{}\n", printer.paint(&title, bold), printer.paint(&sentence, dimmed)));
         }
         of_one += 1;
         if of_one <= MOST_OF_ONE {
             shown += 1;
-            text.push_str(&one(printer, finding, others));
+            text.push_str(&one(printer, alike));
         }
-        let ends = like.get(at + 1).is_none_or(|(next, _)| next.guarantee != last);
+        let ends = like.get(at + 1).is_none_or(|next| next.first.guarantee != last);
         if ends && of_one > MOST_OF_ONE {
             let left = of_one - MOST_OF_ONE;
             let findings = if left == 1 { "finding" } else { "findings" };
@@ -292,25 +295,10 @@ fn text(printer: &Printer, report: &Report) -> String {
     text
 }
 
-/// Findings with one cause at many objects, as the first of them with the others.
-fn alike<'a>(findings: &[&'a Finding]) -> Vec<(&'a Finding, Vec<&'a Finding>)> {
-    let mut places: HashMap<(&str, &str, Verdict), usize> = HashMap::new();
-    let mut like: Vec<(&Finding, Vec<&Finding>)> = Vec::new();
-    for finding in findings {
-        let key = (finding.guarantee.as_str(), finding.cause.as_str(), finding.verdict);
-        match places.get(&key).and_then(|at| like.get_mut(*at)) {
-            Some((_, others)) => others.push(finding),
-            None => {
-                places.insert(key, like.len());
-                like.push((finding, Vec::new()));
-            }
-        }
-    }
-    like
-}
-
-fn one(printer: &Printer, finding: &Finding, others: &[&Finding]) -> String {
+fn one(printer: &Printer, alike: &Alike<'_>) -> String {
+    let (finding, others) = (alike.first, &alike.others);
     let word = match (finding.verdict, finding.severity) {
+        _ if finding.refused.is_some() => "refused",
         (Verdict::Breached, Severity::High) => "high",
         (Verdict::Breached, Severity::Medium) => "medium",
         (Verdict::Breached, Severity::Low) => "low",
@@ -326,6 +314,9 @@ fn one(printer: &Printer, finding: &Finding, others: &[&Finding]) -> String {
     if !finding.object.is_empty() {
         line("at", &format!("{}{place}", finding.object));
     }
+    if let Some(refused) = &finding.refused {
+        line("by", refused);
+    }
     for (number, step) in finding.witness.iter().enumerate() {
         line(if number == 0 { "seen" } else { "" }, step);
     }
@@ -333,7 +324,7 @@ fn one(printer: &Printer, finding: &Finding, others: &[&Finding]) -> String {
         let plural = if others.len() == 1 { "object" } else { "objects" };
         line("", &format!("and alike at {} other {plural}", others.len()));
     }
-    let all = finding.workspace_count + others.iter().map(|other| other.workspace_count).sum::<usize>();
+    let all = alike.workspaces();
     let named: Vec<String> = finding.workspaces.iter().take(2).cloned().collect();
     let more = all.saturating_sub(named.len());
     let named = named.join(", ");

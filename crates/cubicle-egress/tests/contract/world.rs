@@ -7,13 +7,18 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::dns::Names;
-use crate::watch::Watch;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::dns::Names;
+use super::watch::Watch;
 
 /// Hosts of the internet, as `far` plays them.
 pub(crate) const PUBLIC: [&str; 4] = ["8.8.8.8", "93.184.216.34", "2606:2800:220:1::1", "9.9.9.9"];
@@ -46,6 +51,13 @@ pub(crate) const REFUSED: [&str; 20] = [
 pub(crate) const PORTS: [u16; 3] = [80, 443, 8443];
 
 const NAME_SERVER: &str = "10.99.0.2";
+
+/// Whether this binary tries a proxy that many workspaces share: the same tests are built twice.
+pub(crate) const SHARED: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"shared");
+
+/// The credential that the workspace has there.
+const USER: &str = "w-0123456789ab";
+const PASSWORD: &str = "a secret";
 
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
@@ -117,18 +129,30 @@ impl World {
         let directory = tempfile::tempdir().expect("a directory");
         let log = directory.path().join("egress.log");
         let this = std::env::current_exe().expect("this program");
+        let socket = directory.path().join("tables");
         let child = Command::new("ip")
             .args(["netns", "exec", &self.host])
             .arg(this)
-            .args(["--exact", "proxy_process", "--ignored", "--nocapture"])
+            .args(["--exact", "contract::proxy_process", "--ignored", "--nocapture"])
             .env("CUBICLE_EGRESS_TEST_CONFIG", config)
+            .env("CUBICLE_EGRESS_TEST_TABLES", &socket)
             .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("the log"))
             .spawn()
             .expect("the proxy");
         self.proxies.push(child);
-        Proxy { log, address, work: self.work.clone(), _directory: directory }
+        let proxy = Proxy { log, address, work: self.work.clone(), _directory: directory };
+        if SHARED {
+            let caller = serde_json::json!({
+                "workspace": USER,
+                "addresses": ["127.0.0.1"],
+                "digest": sha256(PASSWORD),
+                "config": serde_json::from_str::<serde_json::Value>(config).expect("a configuration"),
+            });
+            proxy.know(&socket, &[caller]);
+        }
+        proxy
     }
 }
 
@@ -169,7 +193,38 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Proxy {
+    /// Hands it a table, and waits until it says that it has one.
+    fn know(&self, socket: &std::path::Path, callers: &[serde_json::Value]) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut stream = loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(Instant::now() < deadline, "no socket for tables: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        writeln!(stream, "{}", serde_json::Value::from(callers)).expect("sent");
+        while self.plain("GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status != 200 {
+            assert!(Instant::now() < deadline, "the table was not taken");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The request with the workspace's credential in it, where the proxy asks for one.
+    pub(crate) fn signed(&self, request: &str) -> String {
+        let is_http = request.lines().next().is_some_and(|line| line.contains(" HTTP/"));
+        if !SHARED || !is_http || request.to_ascii_lowercase().contains("proxy-authorization") {
+            return request.to_owned();
+        }
+        let credential = STANDARD.encode(format!("{USER}:{PASSWORD}"));
+        request.replacen("\r\n", &format!("\r\nProxy-Authorization: Basic {credential}\r\n"), 1)
+    }
+
     /// A connection to the proxy, made inside the workspace.
     pub(crate) fn dial(&self) -> TcpStream {
         connect(&self.work, &self.address.to_string()).expect("the proxy listens")
@@ -178,12 +233,18 @@ impl Proxy {
     /// Asks for a tunnel; with 200 the stream is the tunnel.
     pub(crate) fn connect(&self, authority: &str) -> (Answer, TcpStream) {
         let mut stream = self.dial();
-        write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").expect("sent");
+        let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        stream.write_all(self.signed(&request).as_bytes()).expect("sent");
         (read_answer(&mut stream, false), stream)
     }
 
     /// Sends one plain request and closes.
     pub(crate) fn send(&self, request: &str) -> Answer {
+        self.plain(&self.signed(request))
+    }
+
+    /// The same, as it is.
+    pub(crate) fn plain(&self, request: &str) -> Answer {
         let mut stream = self.dial();
         stream.write_all(request.as_bytes()).expect("sent");
         read_answer(&mut stream, request.starts_with("HEAD"))
@@ -192,7 +253,10 @@ impl Proxy {
     /// The lines of the log so far.
     pub(crate) fn log(&self) -> Vec<serde_json::Value> {
         let text = std::fs::read_to_string(&self.log).expect("the log");
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect()
+        let read =
+            |line| serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        // What a shared proxy says of its table stands beside the decisions.
+        text.lines().map(read).filter(|line| line.get("table").is_none()).collect()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The proxy between real network namespaces. What it refuses is there, owns its address and
+//! The proxy between real network namespaces, once as one workspace's own and once as one that many
+//! share (`SHARED`): one contract for both engines. What it refuses is there, owns its address and
 //! answers: each test shows first, or beside it, that dialling past the proxy succeeds.
 
 mod dns;
@@ -9,9 +10,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use world::{PUBLIC, REFUSED, World, bracketed, connect, ip, listen, read_answer};
+use world::{PUBLIC, REFUSED, SHARED, World, bracketed, connect, ip, listen, read_answer};
 
 const WALLED: &str = r#"{"mode":"walled"}"#;
 
@@ -22,9 +24,15 @@ const WALLED: &str = r#"{"mode":"walled"}"#;
 fn proxy_process() {
     let config = std::env::var("CUBICLE_EGRESS_TEST_CONFIG").expect("started by another test");
     let config = serde_json::from_str(&config).expect("a configuration");
-    let listener = std::io::stdin().as_fd().try_clone_to_owned().expect("the listener");
-    let log = std::io::stderr().as_fd().try_clone_to_owned().expect("the log");
-    match cubicle_egress::run(TcpListener::from(listener), config, File::from(log)) {
+    let listener = TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned().expect("the listener"));
+    let log = File::from(std::io::stderr().as_fd().try_clone_to_owned().expect("the log"));
+    let run = if SHARED {
+        let socket = std::env::var("CUBICLE_EGRESS_TEST_TABLES").expect("started by another test");
+        cubicle_egress::run_shared(listener, UnixListener::bind(socket).expect("the socket"), log)
+    } else {
+        cubicle_egress::run(listener, config, log)
+    };
+    match run {
         Ok(never) => match never {},
         Err(error) => panic!("{error}"),
     }
@@ -167,7 +175,8 @@ fn other_spellings_of_refused_addresses_are_refused() {
         "[4000::1]",
     ] {
         let mut stream = proxy.dial();
-        write!(stream, "CONNECT {host}:8443 HTTP/1.1\r\nHost: a\r\n\r\n").expect("sent");
+        let request = proxy.signed(&format!("CONNECT {host}:8443 HTTP/1.1\r\nHost: a\r\n\r\n"));
+        stream.write_all(request.as_bytes()).expect("sent");
         let answer = read_answer(&mut stream, false);
         // 400 is hyper's own refusal of what is no URI; both come before any dial.
         assert!(matches!(answer.status, 400 | 403), "CONNECT {host}: {answer:?}");
@@ -354,8 +363,12 @@ fn plain_requests_are_forwarded_without_what_belongs_to_the_hop() {
     for _ in 0..3 {
         stream
             .write_all(
-                b"GET http://www.test.example/a/b?c=d HTTP/1.1\r\nHost: 10.1.2.3\r\nProxy-Authorization: Basic eA==\r\n\
-                  Proxy-Connection: keep-alive\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\n\r\n",
+                proxy
+                    .signed(
+                        "GET http://www.test.example/a/b?c=d HTTP/1.1\r\nHost: 10.1.2.3\r\nProxy-Connection: keep-alive\r\n\
+                         Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\n\r\n",
+                    )
+                    .as_bytes(),
             )
             .expect("sent");
         let answer = read_answer(&mut stream, false);
@@ -417,4 +430,41 @@ fn connections_are_bounded_and_room_comes_back() {
         assert!(Instant::now() < deadline, "no room came back");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn strangers_are_refused_before_anything_is_looked_up() {
+    if !SHARED {
+        // Whoever reaches a workspace's own proxy is that workspace.
+        return;
+    }
+    let mut world = World::new();
+    world.names.set("www.test.example", &["93.184.216.34"]);
+    let proxy = world.proxy(WALLED);
+    assert_eq!(proxy.connect("www.test.example:443").0.status, 200, "control: with its credential it is served");
+    let asked = world.names.all_asked().len();
+    let before = world.watch.packets_for_all(&PUBLIC);
+    for field in [
+        "",
+        "Proxy-Authorization: Basic dy0wMTIzNDU2Nzg5YWI6d3Jvbmc=\r\n",
+        "Proxy-Authorization: Basic eA==\r\n",
+        "Proxy-Authorization: Bearer dy0wMTIzNDU2Nzg5YWI6YSBzZWNyZXQ=\r\n",
+        "Authorization: Basic dy0wMTIzNDU2Nzg5YWI6YSBzZWNyZXQ=\r\n",
+        "X: proxy-authorization\r\n",
+    ] {
+        for line in ["CONNECT www.test.example:443", "GET http://www.test.example/"] {
+            let answer = proxy.plain(&format!("{line} HTTP/1.1\r\nHost: x\r\n{field}\r\n"));
+            assert_eq!(answer.status, 407, "{line} {field:?}: {answer:?}");
+            assert!(
+                answer.head.contains("proxy-authenticate: Basic") && answer.body.contains("remedy: "),
+                "{answer:?}"
+            );
+            assert_eq!(proxy.log().pop().expect("a line")["rule"], "stranger");
+        }
+    }
+    let both = "CONNECT www.test.example:443 HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic eA==\r\n\
+                Proxy-Authorization: Basic dy0wMTIzNDU2Nzg5YWI6YSBzZWNyZXQ=\r\n\r\n";
+    assert_eq!(proxy.plain(both).status, 407, "of two credentials none counts");
+    assert_eq!(world.names.all_asked().len(), asked, "no name of a stranger is looked up");
+    assert_eq!(world.watch.packets_for_all(&PUBLIC), before);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use crate::world::within;
+use super::world::within;
 
 #[derive(Default)]
 pub(crate) struct Watch {
