@@ -16,10 +16,15 @@ pub(crate) type NotReady = Vec<&'static str>;
 impl Hub {
     /// Asks all parts at once; the names of those that do not work. Why is for the log.
     pub(crate) async fn not_ready(&self) -> NotReady {
-        let (database, engine) = tokio::join!(works("database", self.store.ping()), works("engine", async {
-            self.engine.templates().await.map(drop)
-        }));
-        [("database", database), ("engine", engine)].into_iter().filter(|(_, works)| !works).map(|(part, _)| part).collect()
+        let (database, engine) = tokio::join!(
+            works("database", self.store.ping()),
+            works("engine", async { self.engine.templates().await.map(drop) })
+        );
+        [("database", database), ("engine", engine)]
+            .into_iter()
+            .filter(|(_, works)| !works)
+            .map(|(part, _)| part)
+            .collect()
     }
 
     /// The hub's part of the metrics as it is now.

@@ -209,12 +209,7 @@ pub(crate) struct Client(pub(crate) IpAddr);
 pub(crate) struct Host(pub(crate) String);
 
 /// Answers a request, and counts it.
-async fn dispatch(
-    hub: Arc<Hub>,
-    routers: [Router; 2],
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Response<Body> {
+async fn dispatch(hub: Arc<Hub>, routers: [Router; 2], peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
     let _open = cubicle_metrics::hub::request_begins();
     let (began, method) = (std::time::Instant::now(), request.method().clone());
     let response = answer(hub, routers, peer, request).await;

@@ -42,7 +42,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     registry.register("cubicle_engine_homes", "Homes", homes.clone());
     registry.register("cubicle_engine_homes_used_bytes", "What homes take on the disk", homes_used.clone());
     registry.register("cubicle_engine_disk_free_bytes", "Free on the disk of the homes", disk_free.clone());
-    registry.register("cubicle_engine_id_ranges", "The pool of id ranges, by whether a workspace has it", ranges.clone());
+    registry.register(
+        "cubicle_engine_id_ranges",
+        "The pool of id ranges, by whether a workspace has it",
+        ranges.clone(),
+    );
     Metrics { registry, homes, homes_used, disk_free, ranges }
 });
 
