@@ -28,6 +28,8 @@ pub struct HubConfig {
     pub sign_in: SignIn,
     /// Bounds on time.
     pub timing: Timing,
+    /// Where metrics are told, if not over the administrator's socket alone.
+    pub metrics: Option<Arc<std::net::TcpListener>>,
 }
 
 /// Where accounts, sessions and what hangs on them are kept.
@@ -59,6 +61,7 @@ impl HubConfig {
             tls: None,
             sign_in: SignIn::default(),
             timing: Timing::default(),
+            metrics: None,
         }
     }
 }

@@ -22,6 +22,7 @@ mod password;
 mod portal;
 mod problem;
 mod proxy;
+mod readiness;
 mod routes;
 mod secret;
 mod server;

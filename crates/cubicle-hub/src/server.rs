@@ -1,5 +1,6 @@
 //! Listening: one TCP listener for browsers, one Unix socket for the machine's administrator.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::panic::AssertUnwindSafe;
@@ -61,6 +62,7 @@ pub async fn serve(
     tokio::select! {
         () = browsers(Arc::clone(&hub), listener, acceptor) => {}
         () = administrators(Arc::clone(&hub), admin, config.administrators) => {}
+        () = Arc::clone(&hub).tell_metrics(config.metrics.clone()) => {}
         () = hub.follow_others(&config.records) => {}
         () = Arc::clone(&hub).keep_house() => {}
     }
@@ -122,7 +124,9 @@ pub(crate) async fn accept<A, F>(
 }
 
 async fn administrators(hub: Arc<Hub>, listener: tokio::net::UnixListener, uids: Vec<u32>) {
-    let router = api::router(Arc::clone(&hub)).fallback(api::no_such_route);
+    let counted = Arc::clone(&hub);
+    let metrics = axum::routing::get(async move || counted.metrics().await);
+    let router = api::router(Arc::clone(&hub)).route("/metrics", metrics).fallback(api::no_such_route);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -204,8 +208,34 @@ pub(crate) struct Client(pub(crate) IpAddr);
 #[derive(Debug, Clone)]
 pub(crate) struct Host(pub(crate) String);
 
-/// Decides by the host who answers: the hub or a workspace.
-async fn dispatch(
+/// Answers a request, and counts it.
+async fn dispatch(hub: Arc<Hub>, routers: [Router; 2], peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+    let _open = cubicle_metrics::hub::request_begins();
+    let (began, method) = (std::time::Instant::now(), request.method().clone());
+    let response = answer(hub, routers, peer, request).await;
+    let route = response.extensions().get::<Answering>();
+    let route = route.map_or("(none)", |Answering(route)| route.as_ref());
+    cubicle_metrics::hub::answered(method.as_str(), route, response.status().as_u16(), began.elapsed());
+    response
+}
+
+/// Which template of a route has answered; travels with the answer.
+#[derive(Debug, Clone)]
+struct Answering(Cow<'static, str>);
+
+/// Notes which route answers. A layer of routers: there the route is known.
+pub(crate) async fn note_route(request: axum::extract::Request, next: axum::middleware::Next) -> Response<Body> {
+    let matched = request.extensions().get::<axum::extract::MatchedPath>();
+    let route = matched.map(|path| Answering(Cow::Owned(path.as_str().to_owned())));
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+/// Decides by the host who answers: the hub, a portal's contract or a workspace.
+async fn answer(
     hub: Arc<Hub>,
     [router, contract]: [Router; 2],
     peer: SocketAddr,
@@ -239,7 +269,9 @@ async fn dispatch(
         }
         Some((Place::Workspace(workspace), host)) => {
             let visit = Visit { workspace, host, client: peer.ip() };
-            proxy::serve(hub, visit, request.map(Body::new)).await
+            let mut response = proxy::serve(hub, visit, request.map(Body::new)).await;
+            response.extensions_mut().insert(Answering(Cow::Borrowed("(workspace)")));
+            response
         }
         Some((Place::Hub, host)) => {
             request.extensions_mut().insert(Client(peer.ip()));

@@ -15,6 +15,7 @@ use cubicle_core::problem::Problem;
 use cubicle_core::template::EgressMode;
 use cubicle_core::workspace::{Progress, State, Step, StepEvent};
 use cubicle_core::{catalogue, judge};
+use cubicle_metrics::launches::{self, Outcome, Proof};
 use cubicle_sandbox::client;
 use cubicle_sandbox::protocol::{HomeBackend, HomeSpec, Request, Response, SandboxSpec};
 use jiff::Timestamp;
@@ -57,10 +58,15 @@ struct Launch {
     id: WorkspaceId,
     began: Instant,
     step: Step,
+    /// When the step began.
+    since: Instant,
 }
 
 impl Launch {
     fn say(&self, state: Progress, message: impl Into<String>) {
+        if state == Progress::Done {
+            launches::step_done(self.step, self.since.elapsed());
+        }
         let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.supervisor
             .record_event(&self.id, StepEvent { step: self.step, state, message: message.into(), elapsed_ms });
@@ -68,14 +74,20 @@ impl Launch {
 
     fn begin(&mut self, step: Step, message: impl Into<String>) {
         self.step = step;
+        self.since = Instant::now();
         self.say(Progress::Running, message);
     }
 }
 
 /// Runs one launch to its end. Never panics on what it is given; every end is recorded.
 pub(crate) async fn run(supervisor: Arc<Supervisor>, id: WorkspaceId) {
-    let mut launch = Launch { supervisor, id, began: Instant::now(), step: Step::Request };
-    let Err(failure) = launch.path().await else { return };
+    let now = Instant::now();
+    let mut launch = Launch { supervisor, id, began: now, step: Step::Request, since: now };
+    let Err(failure) = launch.path().await else { return launches::ended(Outcome::Open) };
+    launches::ended(match failure {
+        Failure::Refused(_) => Outcome::Refused,
+        Failure::Problem(_) => Outcome::Failed,
+    });
     let (state, reason) = match failure {
         Failure::Refused(reason) => (State::Refused, reason),
         Failure::Problem(problem) if problem.remedy.is_empty() => (State::Failed, problem.what),
@@ -126,6 +138,7 @@ impl Launch {
             // Nothing is built for an image that the site refuses; the report says why.
             let report = judge::report(&row.workspace, Timestamp::now(), self.began.elapsed(), judged.alone());
             self.supervisor.store.put_report(&self.id, &report)?;
+            launches::proven(&report, Proof::Gate);
             return Err(Failure::Refused(report.refusal()));
         }
         let limits = limits(&row.private.template);
@@ -272,6 +285,7 @@ impl Launch {
         site::image(&self.supervisor.layout, row)?.enter(&mut guarantees);
         let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
         self.supervisor.store.put_report(&self.id, &report)?;
+        launches::proven(&report, Proof::Gate);
         let summary = report.summary;
         if !summary.opens() || summary.held == 0 {
             return Err(Failure::Refused(report.refusal()));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use cubicle_core::problem::Problem;
 use cubicle_core::template::Template;
 use cubicle_sandbox::protocol::RuntimeChoice;
+use futures::future::BoxFuture;
 use rustix::fs::FlockOperation;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +26,7 @@ use crate::{idle, recover};
 const DEFAULT_TEMPLATE: &str = include_str!("default_template.json");
 
 /// What `cubicle serve` is told.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// `CUBICLE_HOME`.
     pub home: PathBuf,
@@ -35,6 +36,17 @@ pub struct Options {
     pub url: Option<String>,
     /// An OCI runtime to use instead of libcontainer.
     pub runtime: Option<PathBuf>,
+    /// Where metrics are told, if anywhere.
+    pub metrics: Option<Metrics>,
+}
+
+/// How metrics are told.
+#[derive(Clone)]
+pub struct Metrics {
+    /// The address of their own listener.
+    pub listen: SocketAddr,
+    /// Asks the hub for its part of the text.
+    pub of_hub: Arc<dyn Fn() -> BoxFuture<'static, Result<String, Problem>> + Send + Sync>,
 }
 
 /// Runs the engine and the hub until SIGTERM or SIGINT. Workspaces live on.
@@ -54,6 +66,7 @@ where
     })?;
     let _lock = lock(&layout)?;
     let public = listen(options.listen)?;
+    let watched = options.metrics.as_ref().map(|metrics| listen_for_metrics(metrics.listen)).transpose()?;
     let supervisor = Arc::new(supervisor(&layout, &options)?);
     let url = options.url.clone().unwrap_or_else(|| format!("http://localhost:{}", options.listen.port()));
     std::fs::write(layout.url_file(), &url).map_err(|error| failed("the address file", error))?;
@@ -71,6 +84,7 @@ where
             server::serve(supervisor.clone(), listeners, doors),
             idle::watch(supervisor.clone()),
             keep_hub(&supervisor.settings.program, &options.home),
+            tell(&supervisor, watched, options.metrics.clone()),
         )
     };
     let opening = async {
@@ -85,6 +99,50 @@ where
     }
 }
 
+fn listen_for_metrics(address: SocketAddr) -> Result<std::net::TcpListener, Problem> {
+    let listener = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| {
+        Problem::conflict(
+            format!("metrics cannot be told at {address}: {error}"),
+            "choose another address with --metrics, for example 127.0.0.1:9464",
+        )
+    })
+}
+
+/// Tells what engine and hub have counted, to whoever asks at that address.
+async fn tell(supervisor: &Arc<Supervisor>, listener: Option<std::net::TcpListener>, metrics: Option<Metrics>) {
+    let (Some(listener), Some(Metrics { of_hub, .. })) = (listener, metrics) else {
+        return std::future::pending().await;
+    };
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "metrics are not told");
+            return std::future::pending().await;
+        }
+    };
+    let supervisor = Arc::clone(supervisor);
+    cubicle_metrics::serve(listener, move || {
+        let (supervisor, of_hub) = (Arc::clone(&supervisor), Arc::clone(&of_hub));
+        async move {
+            // Without its part the rest counts all the same, and its absence is what tells.
+            let hub = of_hub().await.unwrap_or_else(|problem| {
+                tracing::warn!(%problem, "the hub's metrics are missing");
+                String::new()
+            });
+            let engine = match tokio::task::spawn_blocking(move || supervisor.stock()).await {
+                Ok(Ok(stock)) => cubicle_metrics::engine::text(stock),
+                _ => String::new(),
+            };
+            cubicle_metrics::whole(&[hub, engine, cubicle_metrics::launches::text()])
+        }
+    })
+    .await;
+}
+
 fn supervisor(layout: &Layout, options: &Options) -> Result<Supervisor, Problem> {
     let database = layout.engine_database();
     let first = !database.exists();
@@ -96,7 +154,9 @@ fn supervisor(layout: &Layout, options: &Options) -> Result<Supervisor, Problem>
     }
     let program = std::env::current_exe().map_err(|error| failed("this program's path", error))?;
     let runtime = options.runtime.clone().map_or(RuntimeChoice::Libcontainer, RuntimeChoice::Command);
-    let settings = Settings { program, platform_ports: vec![options.listen.port()], runtime };
+    let mut platform_ports = vec![options.listen.port()];
+    platform_ports.extend(options.metrics.as_ref().map(|metrics| metrics.listen.port()));
+    let settings = Settings { program, platform_ports, runtime };
     Ok(Supervisor::new(layout.clone(), store, settings))
 }
 

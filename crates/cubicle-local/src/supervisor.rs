@@ -11,6 +11,7 @@ use cubicle_core::level::EngineKind;
 use cubicle_core::name::{UserId, WorkspaceId};
 use cubicle_core::problem::{Problem, ProblemKind};
 use cubicle_core::workspace::{State, StepEvent, Workspace};
+use cubicle_metrics::engine::Stock;
 use cubicle_sandbox::client;
 use cubicle_sandbox::protocol::{Request, Response, RuntimeChoice, Status};
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ use crate::settle::secret;
 use crate::store::{Private, Row, Store};
 use crate::templates::no_template;
 use crate::volumes;
+
+/// How many ranges of ids a machine has for workspaces.
+const RANGES: u32 = 0xE000;
 
 /// What is set once, when the engine starts.
 #[derive(Debug, Clone)]
@@ -131,6 +135,19 @@ impl Supervisor {
         Ok(workspace)
     }
 
+    /// What is left, for whoever watches.
+    pub(crate) fn stock(&self) -> Result<Stock, Problem> {
+        let volumes = self.volumes()?;
+        let taken = u64::try_from(self.store.rows()?.len()).unwrap_or(u64::MAX);
+        Ok(Stock {
+            homes: u64::try_from(volumes.len()).unwrap_or(u64::MAX),
+            homes_used: volumes.iter().map(|volume| volume.used).sum(),
+            disk_free: machine::space(self.layout.home())?.0,
+            ranges_taken: taken,
+            ranges_free: u64::from(RANGES).saturating_sub(taken),
+        })
+    }
+
     /// The lowest id range that no recorded workspace has.
     fn free_slot(&self) -> Result<u32, Problem> {
         let mut taken: Vec<u32> = self.store.rows()?.iter().map(|row| row.private.slot).collect();
@@ -138,7 +155,7 @@ impl Supervisor {
         taken.dedup();
         let free = taken.iter().zip(0..).find(|(slot, position)| **slot != *position).map(|(_, position)| position);
         let slot = free.unwrap_or(u32::try_from(taken.len()).unwrap_or(u32::MAX));
-        if slot < 0xE000 {
+        if slot < RANGES {
             return Ok(slot);
         }
         Err(Problem::new(ProblemKind::Exhausted, "every id range of this machine is taken", "delete old workspaces"))

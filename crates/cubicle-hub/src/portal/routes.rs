@@ -55,6 +55,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .route("/lw-workspace/proxy/{*rest}", any(door::pass))
         .fallback(nothing)
         .layer(from_fn_with_state(Arc::clone(&hub), admit))
+        .layer(axum::middleware::from_fn(crate::server::note_route))
         .with_state(hub)
 }
 

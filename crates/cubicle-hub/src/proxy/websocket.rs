@@ -61,6 +61,7 @@ where
     tokio::spawn(async move {
         let sides = tokio::time::timeout(HANDSHAKE, async { tokio::try_join!(browser, notebook) }).await;
         let Ok(Ok((browser, notebook))) = sides else { return };
+        let _open = cubicle_metrics::hub::websocket_opens();
         let (browser_read, browser_write) = tokio::io::split(TokioIo::new(browser));
         let (notebook_read, notebook_write) = tokio::io::split(TokioIo::new(notebook));
         let watched = hold.messages_only.then(Frames::default);

@@ -88,6 +88,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .merge(pages)
         .layer(from_fn_with_state(Arc::clone(&hub), admit))
         .layer(from_fn_with_state(hub, secure))
+        .layer(from_fn(crate::server::note_route))
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

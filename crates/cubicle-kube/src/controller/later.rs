@@ -8,6 +8,7 @@ use cubicle_core::judge;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
 use cubicle_core::template::{Idle, OnBreach, Template as Document};
+use cubicle_metrics::launches;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -219,6 +220,7 @@ async fn conclude(
         told.push(seen.changed.join("; ").chars().take(900).collect::<String>());
     }
     if let Some(report) = &seen.report {
+        launches::proven(report, launches::Proof::Later);
         keep(context, workspace, report).await?;
         status.summary = Some(report.summary.into());
         breached = report.summary.breached > 0;

@@ -13,7 +13,8 @@ mod templates;
 mod walls;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cubicle_core::problem::Problem;
@@ -26,7 +27,6 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
-use std::sync::Arc;
 
 use crate::keys::{GateKey, RouteKey};
 use crate::names::MANAGED_BY;
@@ -42,7 +42,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const WATCH_AGAIN: Duration = Duration::from_millis(250);
 
 /// What the controller needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// What the site has decided.
     pub settings: Settings,
@@ -52,6 +52,8 @@ pub struct Options {
     pub route_key: RouteKey,
     /// Who this replica is: its pod's name.
     pub identity: String,
+    /// Where metrics are told, if anywhere; it does not block.
+    pub metrics: Option<Arc<TcpListener>>,
 }
 
 /// What every reconciliation can use.
@@ -110,8 +112,12 @@ fn owner(pod: &Pod) -> Option<ObjectRef<Workspace>> {
 /// When the cluster cannot be reached at the start, or the lease was lost.
 pub async fn run(options: Options) -> Result<(), Problem> {
     let client = crate::client().await?;
+    if let Some(listener) = options.metrics {
+        tell_metrics(&listener)?;
+    }
     let lease = lease::Lease::new(&client, &options.settings.system_namespace, &options.identity);
     lease.acquire().await?;
+    cubicle_metrics::controller::leads(true);
     tracing::info!(identity = options.identity, "this replica leads");
     let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(options.identity.clone()) };
     let context = Arc::new(Context {
@@ -149,6 +155,7 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         .shutdown_on_signal()
         .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
         .for_each(|result| async move {
+            cubicle_metrics::controller::reconciled("workspace", result.is_ok());
             if let Err(error) = result {
                 tracing::debug!(%error, "a reconciliation ended early");
             }
@@ -157,7 +164,7 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         .trigger_backoff(Steadily)
         .shutdown_on_signal()
         .run(templates::reconcile, templates::after_error, context)
-        .for_each(|_| async {});
+        .for_each(|result| async move { cubicle_metrics::controller::reconciled("template", result.is_ok()) });
     tokio::select! {
         ((), ()) = async { tokio::join!(workspaces, templates) } => {
             lease.release().await;
@@ -165,4 +172,16 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         }
         problem = lease.keep() => Err(problem),
     }
+}
+
+/// Tells metrics on a listener of their own, from now on.
+fn tell_metrics(listener: &TcpListener) -> Result<(), Problem> {
+    let listener = listener
+        .try_clone()
+        .and_then(tokio::net::TcpListener::from_std)
+        .map_err(|error| Problem::engine(format!("metrics cannot be told: {error}"), "choose another --metrics"))?;
+    tokio::spawn(cubicle_metrics::serve(listener, || async {
+        cubicle_metrics::whole(&[cubicle_metrics::controller::text(), cubicle_metrics::launches::text()])
+    }));
+    Ok(())
 }

@@ -14,6 +14,7 @@ use cubicle_core::problem::Problem;
 use cubicle_core::report::{GuaranteeReport, Report, Verdict};
 use cubicle_core::template::Template as Document;
 use cubicle_core::workspace::{Progress, State, Step, Workspace as Record};
+use cubicle_metrics::launches;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -91,6 +92,7 @@ pub(super) async fn prove_and_open(
         };
     status.walls = walls;
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
+    launches::proven(&report, launches::Proof::Gate);
     keep(context, workspace, &report).await?;
     status.summary = Some(report.summary.into());
     status.proven_at = Some(Time(k8s_openapi::jiff::Timestamp::now()));
@@ -144,6 +146,7 @@ pub(super) async fn prove_and_open(
     set(&mut status, generation, "Open", true, reason::OPEN, "the notebook answers");
     say(&mut status, Step::Open, Progress::Done, "the notebook answers");
     context.write(&written, status).await?;
+    launches::ended(launches::Outcome::Open);
     context.tell(workspace, EventType::Normal, reason::OPEN, &message).await;
     Ok(Action::requeue(SOON))
 }

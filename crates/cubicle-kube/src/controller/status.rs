@@ -1,6 +1,7 @@
 //! Writing what is, for `kubectl get workspaces`, for the hub, and for the next reconciliation.
 
 use cubicle_core::workspace::{Progress, State, Step};
+use cubicle_metrics::launches;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -8,6 +9,7 @@ use kube::core::Status;
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
+use std::time::Duration;
 
 use super::{Context, MANAGER};
 use crate::resources::{Condition, StepEntry, Workspace, WorkspaceStatus};
@@ -62,6 +64,10 @@ pub(super) fn say(status: &mut WorkspaceStatus, step: Step, state: Progress, mes
     let begun = status.begun_at.as_ref().map_or_else(Timestamp::now, |time| time.0);
     let elapsed_ms = u64::try_from(Timestamp::now().duration_since(begun).as_millis()).unwrap_or(0);
     let message = message.chars().take(2000).collect();
+    if state == Progress::Done {
+        let before = status.steps.iter().rev().find(|one| one.state == Progress::Done).map_or(0, |one| one.elapsed_ms);
+        launches::step_done(step, Duration::from_millis(elapsed_ms.saturating_sub(before)));
+    }
     status.steps.push(StepEntry { step, state, message, elapsed_ms });
 }
 
@@ -157,6 +163,12 @@ impl Context {
         }
         set(&mut status, generation, "Open", false, code, why);
         self.write(workspace, status).await?;
+        let was_open = workspace.status.as_ref().is_some_and(|status| status.opened_at.is_some());
+        match state {
+            State::Refused => launches::ended(launches::Outcome::Refused),
+            State::Failed if !was_open => launches::ended(launches::Outcome::Failed),
+            _ => {}
+        }
         if let Err(error) = super::egress::dismiss(self, workspace).await {
             // It names a credential that nobody has any more, and goes with the workspace.
             tracing::warn!(%error, workspace = workspace.name_any(), "an entry of the egress list was not deleted");

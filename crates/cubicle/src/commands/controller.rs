@@ -1,5 +1,6 @@
 //! `cubicle controller`
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -9,6 +10,7 @@ use cubicle_kube::keys::{GateKey, RouteKey};
 use cubicle_kube::resources;
 use cubicle_kube::settings::Settings;
 
+use crate::commands::hub::metrics_listener;
 use crate::commands::read_setting;
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -43,6 +45,10 @@ pub(crate) struct Arguments {
     /// Who this replica is [default: the host's name]
     #[arg(long, env = "POD_NAME", hide_env_values = true)]
     identity: Option<String>,
+
+    /// Where metrics are told to Prometheus, at /metrics [default: nowhere]
+    #[arg(long, env = "CUBICLE_METRICS", hide_env_values = true, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +77,7 @@ impl Arguments {
             gate_key: GateKey::parse(&read_setting("--gate-key", self.gate_key.as_deref())?)?,
             route_key: RouteKey::parse(&read_setting("--route-key", self.route_key.as_deref())?)?,
             identity: self.identity.unwrap_or_else(host_name),
+            metrics: self.metrics.map(metrics_listener).transpose()?,
         };
         let runtime = tokio::runtime::Runtime::new().map_err(|error| {
             Problem::engine(format!("no runtime: {error}"), "check the limits of this shell (`ulimit -a`)")

@@ -42,6 +42,12 @@ pub(crate) struct Arguments {
     /// The key of notebooks' tokens: 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     route_key: PathBuf,
+
+    /// Where metrics are told to Prometheus, at /metrics [default: nowhere]
+    ///
+    /// Whoever reaches this address may read them. They name no user and no workspace.
+    #[arg(long, env = "CUBICLE_METRICS", hide_env_values = true, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 impl Arguments {
@@ -56,6 +62,7 @@ impl Arguments {
         let listener = TcpListener::bind(self.listen).map_err(|error| {
             Problem::bad_input(format!("{} cannot be listened on: {error}", self.listen), "choose another --listen")
         })?;
+        configuration.metrics = self.metrics.map(metrics_listener).transpose()?;
         let layout = Layout::new(context.home());
         let administrators = administrators(&layout)?;
         runtime.block_on(async {
@@ -69,6 +76,17 @@ impl Arguments {
         })?;
         Ok(Outcome::Done)
     }
+}
+
+/// A listener for metrics alone.
+pub(crate) fn metrics_listener(address: SocketAddr) -> Result<Arc<TcpListener>, Problem> {
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(Arc::new(listener))
+    });
+    listener.map_err(|error| {
+        Problem::bad_input(format!("metrics cannot be told at {address}: {error}"), "choose another --metrics")
+    })
 }
 
 /// The socket of `cubicle user` in the same pod.

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cubicle_core::problem::{Problem, ProblemKind};
-use cubicle_local::serve::{self, Options};
+use cubicle_local::serve::{self, Metrics, Options};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -33,6 +34,13 @@ pub(crate) struct Arguments {
     /// An OCI runtime to build sandboxes with, for example /usr/sbin/runc [default: libcontainer]
     #[arg(long, env = "CUBICLE_RUNTIME", hide_env_values = true, value_name = "PROGRAM")]
     runtime: Option<PathBuf>,
+
+    /// Where metrics of hub and engine are told to Prometheus, at /metrics [default: nowhere]
+    ///
+    /// Whoever reaches this address may read them, so choose a loopback address, or one that only
+    /// the collector reaches. They name no user and no workspace.
+    #[arg(long, env = "CUBICLE_METRICS", hide_env_values = true, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 impl Arguments {
@@ -46,6 +54,19 @@ impl Arguments {
             // Not an option of the command line: the hub reads the same variable.
             url: std::env::var("CUBICLE_URL").ok().filter(|url| !url.is_empty()),
             runtime: self.runtime,
+            metrics: match self.metrics {
+                Some(listen) => {
+                    let hub = Arc::new(context.hub()?);
+                    Some(Metrics {
+                        listen,
+                        of_hub: Arc::new(move || {
+                            let hub = Arc::clone(&hub);
+                            Box::pin(async move { metrics_of(&hub).await })
+                        }),
+                    })
+                }
+                None => None,
+            },
         };
         let hub = context.hub()?;
         let runtime = tokio::runtime::Runtime::new().map_err(|error| {
@@ -54,6 +75,12 @@ impl Arguments {
         runtime.block_on(serve::run(options, || announce(hub)))?;
         Ok(Outcome::Done)
     }
+}
+
+/// The hub's part of the metrics, over the administrator's socket.
+async fn metrics_of(hub: &Hub) -> Result<String, Problem> {
+    let text = hub.text(Method::GET, "/metrics", None).await?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Waits for the hub, gives the machine its administrator, and prints the link to sign in with.
