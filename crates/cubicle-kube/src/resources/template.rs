@@ -75,6 +75,14 @@ pub struct TemplateSpec {
     #[serde(default = "core::default_port")]
     #[schemars(range(min = 1024, max = 65535))]
     pub port: u16,
+    /// Below which path the notebook server serves: `/`, or the path of a portal.
+    #[serde(default = "core::default_base_path")]
+    #[schemars(length(max = 255), regex(pattern = r"^/([A-Za-z0-9._~-]+/)*$"))]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "!self.split('/').exists(part, part == '.' || part == '..')",
+        "message": "spec.basePath must not hold . or .."
+    }]))]
+    pub base_path: String,
     /// The isolation level.
     #[serde(default = "core::default_level")]
     #[schemars(schema_with = "level")]
