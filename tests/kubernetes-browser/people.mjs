@@ -1,6 +1,6 @@
 // Two people in a real browser, against a hub in a cluster:
 //   HUB=https://cubicle.example LINKS='{"alice": "https://...", "bob": "..."}' ISSUER=https://campus.example:8443 \
-//     node people.mjs SCREENSHOTS
+//     CAMPUS_ADDRESS=10.99.1.1:8443 BALANCER=127.0.0.1:18443 node people.mjs SCREENSHOTS
 // Each signs in, launches, sees the five steps, works in the JupyterLab of a pod, stops, starts, and finds
 // the file; neither sees anything of the other. A third one comes by way of a provider of identities. Runs on the cluster's test host, with kubectl: whoever is outside
 // comes through a balancer that ends no TLS and sends every connection to another hub.
@@ -14,9 +14,9 @@ import * as campus from "../browser/campus.mjs";
 import * as notebook from "../browser/notebook.mjs";
 
 const [screenshots] = process.argv.slice(2);
-const { HUB, LINKS, ISSUER } = process.env;
-if (!HUB || !LINKS || !ISSUER || !screenshots) {
-  console.error("use: HUB=https://... LINKS={...} ISSUER=https://... node people.mjs SCREENSHOTS");
+const { HUB, LINKS, ISSUER, BALANCER } = process.env;
+if (!HUB || !LINKS || !ISSUER || !BALANCER || !screenshots) {
+  console.error("use: HUB=https://... LINKS={...} ISSUER=https://... BALANCER=ADDRESS:PORT node people.mjs SCREENSHOTS");
   process.exit(2);
 }
 const STEPS = ["request", "plan", "build", "prove", "open"];
@@ -39,7 +39,7 @@ async function hubs() {
   );
 }
 
-/** The balancer; returns its port. */
+/** The balancer. */
 async function balance() {
   let known = await hubs();
   let turn = 0;
@@ -56,17 +56,17 @@ async function balance() {
     }
   });
   server.unref();
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return server.address().port;
+  const [address, port] = BALANCER.split(":");
+  await new Promise((resolve) => server.listen(Number(port), address, resolve));
 }
 
 await mkdir(screenshots, { recursive: true });
 const host = new URL(HUB).hostname;
-const balancer = `127.0.0.1:${await balance()}`;
+await balance();
 // No other name is resolved, and the network namespace has no way out.
 const campusHost = new URL(ISSUER).hostname;
 const browser = await launchBrowser(
-  `MAP ${host} ${balancer}, MAP *.${host} ${balancer}, MAP ${campusHost} ${process.env.CAMPUS_ADDRESS}, MAP * ~NOTFOUND`,
+  `MAP ${host} ${BALANCER}, MAP *.${host} ${BALANCER}, MAP ${campusHost} ${process.env.CAMPUS_ADDRESS}, MAP * ~NOTFOUND`,
 );
 
 /** One person with a browser profile of their own. */

@@ -1,6 +1,7 @@
 // A real OpenID Connect provider, with a page where anybody signs in as who they type.
-//   [ISSUER=https://... TLS_KEY=FILE TLS_CERTIFICATE=FILE] node provider.mjs ADDRESS:PORT HUB
-// Without an issuer of its own it is http://ADDRESS:PORT. Prints a line when it is ready.
+//   [ISSUER=https://... TLS_KEY=FILE TLS_CERTIFICATE=FILE HUB_AT=ADDRESS:PORT] node provider.mjs ADDRESS:PORT HUB
+// Without an issuer of its own it is http://ADDRESS:PORT. HUB_AT is where the hub's name leads, when no name server says so;
+// its certificate is the test's own then. Prints a line when it is ready.
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
@@ -8,12 +9,34 @@ import { Provider } from "oidc-provider";
 
 const [place, hub] = process.argv.slice(2);
 const [address, port] = place.split(":");
-const { ISSUER, TLS_KEY, TLS_CERTIFICATE } = process.env;
+const { ISSUER, TLS_KEY, TLS_CERTIFICATE, HUB_AT } = process.env;
 const PEOPLE = {
   ada: { preferred_username: "ada", groups: ["physics", "staff"], roles: ["operators"] },
   grace: { preferred_username: "grace", groups: ["chemistry"], roles: ["auditors"] },
   mallory: { preferred_username: "admin", groups: [], roles: [] },
 };
+
+/** A request to the hub, at the place where it is. */
+function toHub(url, { method, headers, body }) {
+  const { hostname, host, pathname, search } = new URL(url);
+  const [at, atPort] = HUB_AT.split(":");
+  const text = String(body ?? "");
+  const sent = {
+    ...Object.fromEntries(new Headers(headers)),
+    host,
+    "content-type": "application/x-www-form-urlencoded",
+    "content-length": Buffer.byteLength(text),
+  };
+  const where = { host: at, port: atPort, servername: hostname, path: pathname + search, rejectUnauthorized: false };
+  return new Promise((resolve, reject) => {
+    const request = https.request({ ...where, method, headers: sent }, (answer) => {
+      answer.resume();
+      answer.on("end", () => resolve(new Response(null, { status: answer.statusCode })));
+    });
+    request.on("error", reject);
+    request.end(text);
+  });
+}
 
 const provider = new Provider(ISSUER ?? `http://${place}`, {
   clients: [
@@ -32,7 +55,7 @@ const provider = new Provider(ISSUER ?? `http://${place}`, {
   features: { backchannelLogout: { enabled: true }, devInteractions: { enabled: true } },
   pkce: { required: () => true },
   // By itself it talks to no address of this machine, which is where the hub is.
-  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+  fetch: (url, { dispatcher, ...options }) => (HUB_AT ? toHub(url, options) : fetch(url, options)),
   cookies: { keys: ["a-key-of-this-test-alone"] },
   findAccount: (context, id) => ({ accountId: id, claims: () => ({ sub: id, ...PEOPLE[id] }) }),
 });
