@@ -36,7 +36,7 @@ pub fn html(report: &Report) -> String {
     let _ = write!(
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Cubicle audit</title>\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>{STYLE}</style></head><body>\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>{STYLE}</style></head><body><main>\
          <h1>What isolates the workspaces</h1><p class=\"soft\">{} of {} in {}, level {}, network plugin {}. {}.</p>\
          <p>Result: <b class=\"{}\">{}</b></p>\
          <p class=\"counts\"><span class=\"held\"><b>{}</b>held</span><span class=\"breached\"><b>{}</b>breached</span>\
@@ -116,7 +116,7 @@ pub fn html(report: &Report) -> String {
         }
         page.push_str("</ul>");
     }
-    page.push_str("</body></html>\n");
+    page.push_str("</main></body></html>\n");
     page
 }
 
@@ -314,7 +314,7 @@ fn drawing(picture: &Picture) -> String {
     };
     format!(
         "<p class=\"soft\">A circle is a group of workspaces that the network does not tell apart, with their number. \
-         Red: open. Dashed: the network plugin decides. Grey: needed. A ring: they reach each other.{left}</p><div class=\"picture\">{svg}</div>"
+         Red: open. Dashed: the network plugin decides. Grey: needed. A ring: they reach each other.{left}</p><div class=\"picture\" tabindex=\"0\" role=\"region\" aria-label=\"What reaches what, as a picture\">{svg}</div>"
     )
 }
 
