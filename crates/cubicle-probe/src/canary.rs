@@ -1,12 +1,10 @@
 //! A canary: something that answers, in a place that a workspace must not reach.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
-use std::time::Duration;
 
-/// How long a client may take with its request.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::control::listen;
 
 /// Listens on TCP and echoes on UDP on every given port, until it is ended. `proxy:PORT` is a proxy
 /// that refuses nothing: it says yes to every tunnel and opens none.
@@ -43,15 +41,8 @@ fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<std::thread::JoinH
 
 /// Says yes to one request. One after the other: a canary has little to spend, and its callers are few.
 fn agree(mut stream: &TcpStream) {
-    let _ = stream.set_read_timeout(Some(PATIENCE));
-    let _ = stream.set_write_timeout(Some(PATIENCE));
-    let mut head = Vec::new();
-    let mut buffer = [0; 1024];
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < 4096 {
-        match stream.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(length) => head.extend_from_slice(&buffer[..length]),
-        }
+    if listen::request(stream).is_none() {
+        return;
     }
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
 }

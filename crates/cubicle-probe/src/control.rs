@@ -2,7 +2,7 @@
 //! and scenes in which the bad thing is so.
 
 pub(crate) mod interface;
-mod listen;
+pub(crate) mod listen;
 mod netlink;
 pub(crate) mod network;
 pub(crate) mod scene;

@@ -70,17 +70,24 @@ fn echo(socket: &UdpSocket) {
     }
 }
 
-/// Opens whatever tunnel is asked for; the answer is 200 only when the far end connected.
-fn tunnel(mut stream: &TcpStream) {
+/// The head of a request; none when its sender goes first or takes too long.
+pub(crate) fn request(mut stream: &TcpStream) -> Option<Vec<u8>> {
     let _ = stream.set_read_timeout(Some(PATIENCE));
+    let _ = stream.set_write_timeout(Some(PATIENCE));
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
     while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < 4096 {
         match stream.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return None,
             Ok(length) => head.extend_from_slice(&buffer[..length]),
         }
     }
+    Some(head)
+}
+
+/// Opens whatever tunnel is asked for; the answer is 200 only when the far end connected.
+fn tunnel(mut stream: &TcpStream) {
+    let Some(head) = request(stream) else { return };
     let text = String::from_utf8_lossy(&head);
     let target = text.split(' ').nth(1).unwrap_or_default();
     let connected = resolve(target).is_some_and(|address| TcpStream::connect_timeout(&address, PATIENCE).is_ok());
