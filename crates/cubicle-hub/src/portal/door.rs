@@ -22,7 +22,7 @@ use crate::hub::{Hub, from_now};
 use crate::liveness::Ending;
 use crate::proxy::bodies::Download;
 use crate::proxy::exchange::{Failure, Notebook};
-use crate::proxy::{answer, outbound, websocket};
+use crate::proxy::{self, answer, outbound, websocket};
 use crate::server::{Client, Host};
 use crate::store::Account;
 
@@ -185,16 +185,7 @@ fn relay(
     let (engine, workspace) = (Arc::clone(&hub.engine), door.workspace.clone());
     let ending = ending.or(async move { engine.closed(&workspace).await });
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let (hub, workspace) = (Arc::clone(hub), door.workspace.clone());
-        let by_user = activity::is_user_socket(path);
-        let on_message = move || {
-            if by_user {
-                hub.activity.by_user(&workspace);
-            }
-        };
-        let hold = websocket::Hold { messages_only: true, on_message, ending: ending.wait() };
-        return browser
-            .and_then(|browser| websocket::splice(browser, answer, hold))
+        return proxy::socket(hub, &door.workspace, path, browser, answer, ending)
             .unwrap_or_else(|| garbage("it switched to a protocol that nobody asked for"));
     }
     let (parts, body) = answer.into_parts();

@@ -161,6 +161,26 @@ async fn pass(notice: &Notice<'_>, mut request: Request<Body>, ending: Ending) -
     }
 }
 
+/// Passes a WebSocket on, and notes what its user does there; none when nobody asked for the switch.
+pub(crate) fn socket(
+    hub: &Arc<Hub>,
+    workspace: &WorkspaceId,
+    path: &str,
+    browser: Option<OnUpgrade>,
+    answer: Response<hyper::body::Incoming>,
+    ending: Ending,
+) -> Option<Response<Body>> {
+    let (hub, workspace) = (Arc::clone(hub), workspace.clone());
+    let by_user = activity::is_user_socket(path);
+    let on_message = move || {
+        if by_user {
+            hub.activity.by_user(&workspace);
+        }
+    };
+    let hold = websocket::Hold { messages_only: true, on_message, ending: ending.wait() };
+    websocket::splice(browser?, answer, hold)
+}
+
 /// Passes the notebook's answer on, as far as it may be.
 fn relay(
     notice: &Notice<'_>,
@@ -171,16 +191,7 @@ fn relay(
 ) -> Response<Body> {
     let visit = notice.visit;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let (hub, workspace) = (Arc::clone(notice.hub), visit.workspace.clone());
-        let by_user = activity::is_user_socket(&path);
-        let on_message = move || {
-            if by_user {
-                hub.activity.by_user(&workspace);
-            }
-        };
-        let hold = websocket::Hold { messages_only: true, on_message, ending: ending.wait() };
-        return browser
-            .and_then(|browser| websocket::splice(browser, answer, hold))
+        return socket(notice.hub, &visit.workspace, &path, browser, answer, ending)
             .unwrap_or_else(|| notice.garbage("it switched to a protocol that nobody asked for"));
     }
     let (parts, body) = answer.into_parts();
