@@ -1,7 +1,7 @@
 //! Proving one workspace: reference, gate, reference, verdicts.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::{CgroupReading, Observations, Phase, ProbePlan, Proof, dial_deadline_ms};
 use cubicle_core::catalogue;
@@ -48,7 +48,32 @@ pub struct Proven {
     pub deadline_ms: u64,
 }
 
-/// Proves through the gate. Dials get `least_deadline_ms` or more, as the control before asks for.
+/// What the reference on a node came to before the tenant tries.
+pub struct Controlled {
+    plan: ProbePlan,
+    observations: Observations,
+}
+
+/// Asks the reference for the control before: it may be asked while the gate is still on its way. Dials of
+/// the proof get `least_deadline_ms` or more, as the control before asks for.
+///
+/// # Errors
+/// When the reference does not answer: then nothing is known.
+pub async fn control(
+    reference: SocketAddr,
+    key: &SigningKey,
+    situation: &Situation,
+    phase: Phase,
+    nonce: &str,
+    least_deadline_ms: u64,
+) -> Result<Controlled, Problem> {
+    let mut plan = catalogue::probe_plan(situation, &[], phase, nonce);
+    plan.dial_deadline_ms = CONTROL_DEADLINE_MS.max(least_deadline_ms / 4);
+    let observations = ask_reference(reference, key, &plan).await?;
+    Ok(Controlled { plan, observations })
+}
+
+/// Proves through the gate what the reference was asked before.
 ///
 /// # Errors
 /// When gate or reference do not answer: then nothing is known.
@@ -57,20 +82,21 @@ pub async fn prove(
     reference: SocketAddr,
     key: &SigningKey,
     situation: &Situation,
-    phase: Phase,
-    nonce: &str,
+    before: Controlled,
     least_deadline_ms: u64,
 ) -> Result<Proven, Problem> {
     let promised = catalogue::promised(situation.level, EngineKind::Kubernetes);
-    let mut plan = catalogue::probe_plan(situation, &[], phase, nonce);
-    plan.dial_deadline_ms = CONTROL_DEADLINE_MS.max(least_deadline_ms / 4);
-    let of_control = plan.clone();
-    let control_before = ask_reference(reference, key, &of_control).await?;
+    let Controlled { plan: of_control, observations: control_before } = before;
+    let mut plan = of_control.clone();
     plan.dial_deadline_ms = dial_deadline_ms(&control_before).max(least_deadline_ms);
     // Dialled only now: a gate does not wait long for callers that say nothing.
+    let began = Instant::now();
     let mut door = patiently(gate).await?;
+    let listened = began.elapsed();
     let tenant = observe(&mut door, key, &plan, "the gate").await?;
+    let tried = began.elapsed();
     let control_after = ask_reference(reference, key, &of_control).await?;
+    tracing::debug!(?listened, ?tried, controlled = ?began.elapsed(), dial_deadline_ms = plan.dial_deadline_ms, "tried");
     let deadline_ms = plan.dial_deadline_ms.max(dial_deadline_ms(&control_after));
     // The kernel's counters are read by nobody here; no promise of this engine rests on them.
     let unread = CgroupReading::default();
@@ -89,11 +115,11 @@ pub async fn prove(
 
 /// The gate listens a moment after its container has started.
 async fn patiently(gate: Gate<'_>) -> Result<Door, Problem> {
-    let deadline = std::time::Instant::now() + GATE;
+    let deadline = Instant::now() + GATE;
     loop {
         match Door::open(gate.address, gate.workspace, gate.launch).await {
             Ok(door) => return Ok(door),
-            Err(error) if std::time::Instant::now() > deadline => {
+            Err(error) if Instant::now() > deadline => {
                 return Err(Problem::engine(format!("the gate: {error}"), "see the pod's log"));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,

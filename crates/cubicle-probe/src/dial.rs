@@ -14,6 +14,12 @@ use crate::answer::{Answer, Context, name};
 
 /// Sockets per address: one lost packet is not a wall.
 const TRIES: usize = 3;
+/// Rounds of datagrams and the pause between them: only the other side's program can answer one, and on a busy
+/// machine it may just not be running.
+const ROUNDS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+/// An answer that was this fast needs no other: a hundred times as long is the shortest deadline there is.
+const FAST: Duration = Duration::from_millis(1);
 /// How many sockets are begun before those that are done are looked at: a round trip is not to be
 /// measured by how long the others take to begin.
 const LOOK_AFTER: usize = 24;
@@ -62,29 +68,37 @@ pub(crate) fn all(context: &Context, targets: &[Target]) -> Vec<Dialled> {
 fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
     let mut results: Vec<Known> = vec![None; targets.len()];
     let mut pending = Vec::new();
-    let mut begun = 0;
-    for (index, target) in targets.iter().enumerate() {
-        for _ in 0..TRIES {
-            let began = Instant::now();
-            match start(target) {
-                Start::Waiting(socket) => pending.push(Pending { socket, target: index, began }),
-                Start::Over(result) => note(&mut results[index], result, began.elapsed()),
-            }
-            begun += 1;
-            if begun % LOOK_AFTER == 0 {
-                look(&mut pending, targets, Duration::ZERO, &mut results);
-            }
+    for (begun, index) in (0..targets.len()).flat_map(|index| [index; TRIES]).enumerate() {
+        begin(index, targets, &mut pending, &mut results);
+        if (begun + 1) % LOOK_AFTER == 0 {
+            look(&mut pending, targets, Duration::ZERO, &mut results);
         }
     }
     // The last one has its whole time, however long the others took to begin.
+    let mut next = Instant::now() + PAUSE;
     let deadline = Instant::now() + context.dial_deadline;
-    while !pending.is_empty() {
+    let mut rounds = 1;
+    loop {
+        let is_slow = |index: &usize| {
+            let fast = |known: &Known| matches!(known, Some((Ok(()), fastest)) if *fastest <= FAST);
+            targets[*index].datagram && !results.get(*index).is_some_and(fast)
+        };
+        let again: Vec<usize> = if rounds < ROUNDS { (0..targets.len()).filter(is_slow).collect() } else { Vec::new() };
+        if pending.is_empty() && again.is_empty() {
+            break;
+        }
         let left = deadline.saturating_duration_since(Instant::now());
+        let pause = if again.is_empty() { left } else { left.min(next.saturating_duration_since(Instant::now())) };
         // Once more when the time is over: a process that may not run for a while, because it has used up
         // its share, finds then what has come meanwhile.
-        look(&mut pending, targets, left, &mut results);
+        look(&mut pending, targets, pause, &mut results);
         if left.is_zero() {
             break;
+        }
+        if !again.is_empty() && Instant::now() >= next {
+            again.into_iter().for_each(|index| begin(index, targets, &mut pending, &mut results));
+            rounds += 1;
+            next = Instant::now() + PAUSE;
         }
     }
     for Pending { target, began, .. } in pending {
@@ -101,6 +115,15 @@ fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
             Dialled { answer: judge(context, target, result), duration, silent }
         })
         .collect()
+}
+
+/// Begins one more try of an address.
+fn begin(index: usize, targets: &[Target], pending: &mut Vec<Pending>, results: &mut [Known]) {
+    let began = Instant::now();
+    match start(&targets[index]) {
+        Start::Waiting(socket) => pending.push(Pending { socket, target: index, began }),
+        Start::Over(result) => note(&mut results[index], result, began.elapsed()),
+    }
 }
 
 /// Notes those that are done, at the latest after this time.
@@ -125,11 +148,15 @@ fn round_trip(socket: &OwnedFd) -> Option<Duration> {
     (code == 0 && info.tcpi_rtt > 0).then(|| Duration::from_micros(info.tcpi_rtt.into()))
 }
 
-/// A success, or a refusal by the other side, stays; else the latest counts.
+/// A success, or a refusal by the other side, stays; else the latest counts. Of several successes the fastest
+/// tells how far it is: what the others took longer is how busy the machine was, and silence is that of every
+/// socket.
 fn note(known: &mut Known, result: Result<(), Errno>, duration: Duration) {
     let keeps = |result: &Result<(), Errno>| matches!(result, Ok(()) | Err(Errno::CONNREFUSED));
-    if !known.as_ref().is_some_and(|(known, _)| keeps(known)) || result.is_ok() {
-        *known = Some((result, duration));
+    match known {
+        Some((Ok(()), fastest)) if result.is_ok() => *fastest = duration.min(*fastest),
+        Some((before, _)) if keeps(before) && result.is_err() => {}
+        _ => *known = Some((result, duration)),
     }
 }
 
@@ -211,4 +238,32 @@ pub(crate) fn judge(context: &Context, target: &Target, result: Result<(), Errno
 /// Whether a refusal of this address is the work of somebody else than this namespace itself.
 pub(crate) fn refusal_reaches(address: IpAddr) -> bool {
     !address.is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_stays_and_the_fastest_one_tells_how_far_it_is() {
+        let after = |results: &[(Result<(), Errno>, u64)]| {
+            let mut known = None;
+            for (result, milliseconds) in results {
+                note(&mut known, *result, Duration::from_millis(*milliseconds));
+            }
+            known
+        };
+        let known = |result, milliseconds| Some((result, Duration::from_millis(milliseconds)));
+        assert_eq!(after(&[(Ok(()), 9), (Ok(()), 2), (Ok(()), 5)]), known(Ok(()), 2));
+        assert_eq!(after(&[(Err(Errno::NETUNREACH), 1), (Ok(()), 7)]), known(Ok(()), 7));
+        assert_eq!(after(&[(Ok(()), 7), (Err(Errno::NETUNREACH), 1)]), known(Ok(()), 7));
+        assert_eq!(
+            after(&[(Err(Errno::CONNREFUSED), 3), (Err(Errno::NETUNREACH), 1)]),
+            known(Err(Errno::CONNREFUSED), 3)
+        );
+        assert_eq!(
+            after(&[(Err(Errno::NETUNREACH), 3), (Err(Errno::CONNREFUSED), 1)]),
+            known(Err(Errno::CONNREFUSED), 1)
+        );
+    }
 }

@@ -1,5 +1,5 @@
-//! Running a plan: dials first and together, then what needs a child; loads last, or for the
-//! control at the same time.
+//! Running a plan: while dials wait for answers, what needs a child; loads last, or for the control at the
+//! same time.
 
 use std::time::{Duration, Instant};
 
@@ -22,22 +22,23 @@ const SCENES: usize = 8;
 pub(crate) fn run(context: &Context, plan: &ProbePlan, window: Option<&mut Window>) -> Vec<Observation> {
     let attempts = &plan.attempts;
     let has_window = window.is_some();
-    let groups: [&(dyn Fn() -> Vec<Observation> + Sync); 5] = [
-        &|| dials(context, attempts, has_window),
-        &|| tunnels(context, attempts),
-        &|| together(context, attempts),
-        &|| alone(context, attempts),
-        &|| loads(context, attempts),
-    ];
-    let mut observations: Vec<Observation> = if context.is_control() {
+    let dialling: Group<'_> = &|| dials(context, attempts, has_window);
+    let tunnelling: Group<'_> = &|| tunnels(context, attempts);
+    let mut observations = if context.is_control() {
         // No limit slows the control down, so that everything can go on at once.
-        std::thread::scope(|scope| {
-            let running: Vec<_> = groups.iter().map(|group| scope.spawn(group)).collect();
-            // A thread that failed leaves its attempts unobserved, and these are unproven.
-            running.into_iter().flat_map(|group| group.join().unwrap_or_default()).collect()
-        })
+        at_once(&[dialling, tunnelling, &|| together(context, attempts), &|| alone(context, attempts), &|| {
+            loads(context, attempts)
+        }])
     } else {
-        groups.iter().flat_map(|group| group()).collect()
+        // One after the other, as limits slow it down, but while dials wait: one that is looked at late is
+        // not judged by that.
+        let mut found = at_once(&[dialling, tunnelling, &|| {
+            let mut found = together(context, attempts);
+            found.extend(alone(context, attempts));
+            found
+        }]);
+        found.extend(loads(context, attempts));
+        found
     };
     if let Some(window) = window {
         let observed = window.close();
@@ -47,6 +48,17 @@ pub(crate) fn run(context: &Context, plan: &ProbePlan, window: Option<&mut Windo
         }));
     }
     observations
+}
+
+/// Attempts that are made together.
+type Group<'a> = &'a (dyn Fn() -> Vec<Observation> + Sync);
+
+fn at_once(groups: &[Group<'_>]) -> Vec<Observation> {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = groups.iter().map(|group| scope.spawn(group)).collect();
+        // A thread that failed leaves its attempts unobserved, and these are unproven.
+        running.into_iter().flat_map(|group| group.join().unwrap_or_default()).collect()
+    })
 }
 
 fn observation(attempt: &Attempt, answer: Answer, duration: Duration) -> Observation {
@@ -202,10 +214,10 @@ fn together(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
 fn alone(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
     let chosen: Vec<&Attempt> =
         attempts.iter().filter(|attempt| place(context, &attempt.action) == Place::Alone).collect();
-    let at_once = if context.is_control() { SCENES } else { 1 };
+    let workers = if context.is_control() { SCENES } else { 1 };
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..at_once.min(chosen.len()))
+        let workers: Vec<_> = (0..workers.min(chosen.len()))
             .map(|_| {
                 scope.spawn(|| {
                     let mut observations = Vec::new();

@@ -39,42 +39,34 @@ pub(crate) fn sort(what: &str, error: kube::Error) -> Failure {
     }
 }
 
-/// What every workspace of the tenant stands on.
-pub(crate) async fn tenant(client: &Client, tenant: &Tenant) -> Result<(), Failure> {
+/// What every workspace of the tenant stands on, and the workspace's own walls; the pod comes after them.
+pub(crate) async fn walls(client: &Client, tenant: &Tenant, built: &Built) -> Result<(), Failure> {
     let namespace = tenant.namespace.name_any();
     let api = Api::<Namespace>::all(client.clone());
     patch(&api, &tenant.namespace).await.map_err(|error| sort("the namespace", error))?;
     let quota = Api::<ResourceQuota>::namespaced(client.clone(), &namespace);
     let limits = Api::<LimitRange>::namespaced(client.clone(), &namespace);
     let policies = Api::<NetworkPolicy>::namespaced(client.clone(), &namespace);
-    tokio::try_join!(
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), &namespace);
+    let homes = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
+    let home = tenant.home.name_any();
+    let (.., there) = tokio::try_join!(
         async { patch(&quota, &tenant.quota).await.map_err(|error| sort("the quota", error)) },
         async { patch(&limits, &tenant.limits).await.map_err(|error| sort("the limits", error)) },
         async { patch(&policies, &tenant.deny).await.map_err(|error| sort("the network policy", error)) },
+        async { patch(&policies, &built.doors).await.map_err(|error| sort("the network policy", error)) },
+        async { patch(&accounts, &built.account).await.map_err(|error| sort("the service account", error)) },
+        async { homes.get_opt(&home).await.map_err(Failure::Later) },
     )?;
-    // A home that is there stays as it is: it belongs to its user.
-    let homes = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace);
-    if homes.get_opt(&tenant.home.name_any()).await?.is_none() {
-        match homes
-            .create(&PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }, &tenant.home)
-            .await
-        {
+    // A home that is there stays as it is: it belongs to its user. A new one comes after the quota that
+    // it counts against.
+    if there.is_none() {
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        match homes.create(&parameters, &tenant.home).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             other => drop(other.map_err(|error| sort("the home", error))?),
         }
     }
-    Ok(())
-}
-
-/// The workspace's own walls; the pod comes after them.
-pub(crate) async fn walls(client: &Client, built: &Built) -> Result<(), Failure> {
-    let namespace = built.pod.namespace().unwrap_or_default();
-    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), &namespace);
-    let policies = Api::<NetworkPolicy>::namespaced(client.clone(), &namespace);
-    tokio::try_join!(
-        async { patch(&accounts, &built.account).await.map_err(|error| sort("the service account", error)) },
-        async { patch(&policies, &built.doors).await.map_err(|error| sort("the network policy", error)) },
-    )?;
     Ok(())
 }
 

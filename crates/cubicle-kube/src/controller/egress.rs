@@ -41,21 +41,10 @@ pub(super) async fn admit(
     addresses: &[IpAddr],
     nonce: &str,
 ) -> Result<Option<EgressDoor>, Error> {
-    if !has_list(request.template) {
-        return Ok(None);
-    }
+    let Some(door) = door(context, request, nonce).await? else { return Ok(None) };
     let settings = &context.settings;
-    let services = Api::<Service>::namespaced(context.client.clone(), &settings.egress_namespace);
-    let service = services.get_opt(SERVICE).await?;
-    let ip = service.and_then(|service| service.spec?.cluster_ip?.parse::<IpAddr>().ok()).ok_or_else(|| {
-        Error::Problem(Problem::engine(
-            format!("there is no egress proxy: no Service {SERVICE} in namespace {}", settings.egress_namespace),
-            "install the chart's egress proxy, or set egress.mode: none",
-        ))
-    })?;
     let id = workspace.name_any();
-    let secret = context.route_key.egress_secret(request.uid, nonce);
-    let digest = Sha256::digest(secret.expose_secret().as_bytes());
+    let digest = Sha256::digest(door.credential.password.as_bytes());
     let caller = Caller {
         workspace: id.clone(),
         addresses: addresses.to_vec(),
@@ -80,7 +69,26 @@ pub(super) async fn admit(
         "data": {DOCUMENT: text},
     });
     list(context).patch(&id, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&manifest)).await?;
-    let credential = ProxyCredential { user: id, password: secret.expose_secret().to_owned() };
+    Ok(Some(door))
+}
+
+/// The door that a workspace will find, whether or not it is on the list yet. None without an allow-list.
+pub(super) async fn door(context: &Context, request: &Request<'_>, nonce: &str) -> Result<Option<EgressDoor>, Error> {
+    if !has_list(request.template) {
+        return Ok(None);
+    }
+    let namespace = &context.settings.egress_namespace;
+    let services = Api::<Service>::namespaced(context.client.clone(), namespace);
+    let service = services.get_opt(SERVICE).await?;
+    let ip = service.and_then(|service| service.spec?.cluster_ip?.parse::<IpAddr>().ok()).ok_or_else(|| {
+        Error::Problem(Problem::engine(
+            format!("there is no egress proxy: no Service {SERVICE} in namespace {namespace}"),
+            "install the chart's egress proxy, or set egress.mode: none",
+        ))
+    })?;
+    let secret = context.route_key.egress_secret(request.uid, nonce);
+    let user = request.identity.id.to_string();
+    let credential = ProxyCredential { user, password: secret.expose_secret().to_owned() };
     Ok(Some(EgressDoor { proxy: SocketAddr::new(ip, EGRESS_PORT), credential }))
 }
 

@@ -18,7 +18,8 @@ use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 
 use super::decide::phase_of;
-use super::open::{keep, record, secret, try_walls};
+use super::open::{keep, record, secret};
+use super::proving::try_walls;
 use super::reconcile::{Error, Place, remove};
 use super::status::{reason, set};
 use super::{Context, MANAGER, apply, egress, manifests, walls};
@@ -142,7 +143,7 @@ async fn see(
         let door = egress::admit(context, workspace, &request, &both, credential).await?;
         let launch = request.launch.to_string();
         let gate = Gate { address: SocketAddr::new(ip, document.spec.port), workspace: request.uid, launch: &launch };
-        let proof = try_walls(context, &request, &node, gate, door, &secret()).await;
+        let proof = try_walls(context, &request, &node, gate, door, (&secret(), None)).await;
         let own: Vec<IpAddr> = address(pod).into_iter().collect();
         egress::admit(context, workspace, &request, &own, credential).await?;
         Ok::<_, Error>(match proof {

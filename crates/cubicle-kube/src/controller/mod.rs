@@ -7,6 +7,7 @@ mod later;
 mod lease;
 mod manifests;
 mod open;
+mod proving;
 mod reconcile;
 mod status;
 mod templates;
@@ -65,6 +66,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     /// Failures in a row, by workspace.
     failures: Mutex<HashMap<String, u32>>,
+    ahead: proving::AheadOfGates,
 }
 
 /// The pause after an error of a watch. All watches of a controller share it and stand still
@@ -127,6 +129,7 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         gate_key: options.gate_key,
         route_key: options.route_key,
         failures: Mutex::default(),
+        ahead: proving::AheadOfGates::default(),
     });
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let workspaces = Controller::new(Api::<Workspace>::all(client.clone()), watcher::Config::default())

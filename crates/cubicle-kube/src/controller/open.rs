@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use cubicle_core::attempt::{Go, Phase};
+use cubicle_core::attempt::Go;
 use cubicle_core::door::{Demand, Reply};
 use cubicle_core::judge;
 use cubicle_core::level::EngineKind;
 use cubicle_core::notebook;
-use cubicle_core::plan::{Cluster, EgressDoor, Limits, Situation};
+use cubicle_core::plan::EgressDoor;
 use cubicle_core::problem::Problem;
-use cubicle_core::report::{GuaranteeReport, Report, Verdict};
-use cubicle_core::template::Template as Document;
+use cubicle_core::report::{GuaranteeReport, Report};
 use cubicle_core::workspace::{Progress, State, Step, Workspace as Record};
 use cubicle_metrics::launches;
 use jiff::Timestamp;
@@ -27,6 +26,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::proving::{Ahead, try_walls};
 use super::reconcile::{Error, remove, sentence};
 use super::status::{reason, say, set};
 use super::{Context, MANAGER, egress, walls};
@@ -34,9 +34,9 @@ use crate::admitted;
 use crate::door::Door;
 use crate::names::{self, MANAGED_BY};
 use crate::objects::Request;
-use crate::prove::{Gate, prove};
+use crate::prove::Gate;
 use crate::resources::{Route, Workspace};
-use crate::surroundings::{Surroundings, address};
+use crate::surroundings::address;
 
 /// How long a notebook server may take until it answers.
 const NOTEBOOK: Duration = Duration::from_secs(120);
@@ -44,10 +44,6 @@ const NOTEBOOK: Duration = Duration::from_secs(120);
 const GO: Duration = Duration::from_secs(5);
 /// How long a pod may exist without a proof.
 const UNPROVEN: Duration = Duration::from_secs(120);
-/// How often a proof is tried.
-const TRIES: u32 = 3;
-/// The longest that a dial gets, in milliseconds.
-const LONGEST_DEADLINE_MS: u64 = 5000;
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -80,9 +76,10 @@ pub(super) async fn prove_and_open(
 
     let began = Instant::now();
     let started_at = Timestamp::now();
-    let nonce = secret();
+    let ahead = context.ahead.take(request);
+    let nonce = ahead.as_ref().map_or_else(secret, |ahead| ahead.nonce.clone());
     let Proven { walls, guarantees, mut gate, egress } =
-        match attempt(workspace, context, pod, request, ip, &nonce).await {
+        match attempt(workspace, context, pod, request, ip, (&nonce, ahead)).await {
             Ok(proven) => proven,
             Err(Error::Problem(problem)) if ran_for(pod) > UNPROVEN => {
                 // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
@@ -188,7 +185,7 @@ async fn attempt(
     pod: &Pod,
     request: &Request<'_>,
     ip: IpAddr,
-    nonce: &str,
+    (nonce, ahead): (&str, Option<Ahead>),
 ) -> Result<Proven, Error> {
     let walls = walls::digests(context, workspace, pod).await?;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
@@ -197,93 +194,9 @@ async fn attempt(
     let door = SocketAddr::new(ip, request.template.spec.port);
     let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let (mut guarantees, gate) = try_walls(context, request, &node, gate, egress, nonce).await?;
+    let (mut guarantees, gate) = try_walls(context, request, &node, gate, egress, (nonce, ahead)).await?;
     context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
     Ok(Proven { walls, guarantees, gate, egress: url })
-}
-
-/// Proves through a gate on this node. When nothing can be said it is tried anew with more patience: the
-/// machine may be busy, or what stands around the workspace changes, a hub's pod that goes for instance.
-pub(super) async fn try_walls(
-    context: &Context,
-    request: &Request<'_>,
-    node: &str,
-    gate: Gate<'_>,
-    egress: Option<EgressDoor>,
-    nonce: &str,
-) -> Result<(Vec<GuaranteeReport>, Door), Error> {
-    let key = context.gate_key.signing();
-    let (mut tries, mut deadline_ms) = (0, 0);
-    loop {
-        tries += 1;
-        let found = Proving::read(context, request, node, egress.clone()).await?;
-        match prove(gate, found.reference, key, &found.situation, Phase::Gate, nonce, deadline_ms).await {
-            Ok(proven) if tries < TRIES && is_undecided(&proven.guarantees) => {
-                deadline_ms = proven.deadline_ms.saturating_mul(2).min(LONGEST_DEADLINE_MS);
-            }
-            Ok(proven) => return Ok((proven.guarantees, proven.door)),
-            // A reference went away meanwhile, for instance.
-            Err(_) if tries < TRIES && Proving::read(context, request, node, egress.clone()).await? != found => {}
-            Err(problem) => return Err(Error::Problem(problem)),
-        }
-    }
-}
-
-/// Whether nothing is known to be wrong, and not everything is known.
-fn is_undecided(guarantees: &[GuaranteeReport]) -> bool {
-    let any = |verdict| guarantees.iter().any(|one| one.verdict == verdict);
-    any(Verdict::Unproven) && !any(Verdict::Breached)
-}
-
-/// What a proof on one node needs.
-#[derive(PartialEq)]
-struct Proving {
-    reference: SocketAddr,
-    situation: Situation,
-}
-
-impl Proving {
-    async fn read(
-        context: &Context,
-        request: &Request<'_>,
-        node: &str,
-        egress: Option<EgressDoor>,
-    ) -> Result<Self, Error> {
-        let surroundings = Surroundings::read(&context.client, &context.settings).await?;
-        let reference = surroundings.reference(node).ok_or_else(|| {
-            Error::Problem(Problem::engine(
-                format!("node {node} has no reference pod"),
-                "install the chart's reference on every node",
-            ))
-        })?;
-        let boot_id = surroundings.boot_id(node).unwrap_or_default();
-        let cluster = Cluster { egress, ..surroundings.cluster(node, request.window.to_vec()) };
-        Ok(Self { reference, situation: situation(request.template, context.settings.pids_limit, boot_id, cluster) })
-    }
-}
-
-fn situation(template: &Document, pids: Option<u32>, boot_id: String, cluster: Cluster) -> Situation {
-    let resources = &template.spec.resources;
-    Situation {
-        engine: EngineKind::Kubernetes,
-        level: template.spec.level,
-        limits: Limits {
-            cpu: resources.cpu,
-            memory: resources.memory,
-            // The kubelet limits every pod alike; a template cannot.
-            pids: pids.unwrap_or(resources.pids),
-            ephemeral_storage: resources.ephemeral_storage,
-            home: None,
-        },
-        egress: template.egress(),
-        home_path: template.spec.home.mount_path.clone(),
-        machine_addresses: Vec::new(),
-        platform_ports: Vec::new(),
-        notebook_port: template.spec.port,
-        id_base: 0,
-        boot_id,
-        cluster: Some(cluster),
-    }
 }
 
 /// What the report says about the workspace.

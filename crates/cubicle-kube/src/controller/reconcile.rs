@@ -143,7 +143,13 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
     let next = decide::next(workspace, place.pod.as_ref(), Timestamp::now());
     match (next, &place.pod) {
         (Next::Rest, _) => Ok(Action::await_change()),
-        (Next::Wait, _) => Ok(Action::requeue(MEANWHILE)),
+        (Next::Wait, pod) => {
+            let node = pod.as_ref().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+            if let Some(node) = node.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()) {
+                ask_ahead(workspace, context, &place, node).await?;
+            }
+            Ok(Action::requeue(MEANWHILE))
+        }
         (Next::Remove, Some(pod)) => {
             remove(&place.pods, pod).await?;
             Ok(Action::requeue(SOON))
@@ -251,15 +257,27 @@ async fn begin(workspace: &Workspace, context: &Context, place: &Place, document
     say(&mut status, Step::Build, Progress::Running, "preparing the namespace, its walls and the home");
     status.conditions.clear();
     set(&mut status, workspace.metadata.generation, "Accepted", true, reason::ACCEPTED, "the template can be launched");
-    context.write(workspace, status).await?;
-    // The change of the status brings the next step.
-    Ok(Action::requeue(SOON))
+    let written = context.write(workspace, status).await?;
+    launch(&written, context, place, document).await
+}
+
+/// The pod is on its way to a node: what can be asked there without it is asked meanwhile.
+async fn ask_ahead(workspace: &Workspace, context: &Context, place: &Place, node: &str) -> Result<(), Error> {
+    if let Ok(document) = template(workspace, context).await? {
+        let window = window(workspace);
+        context.ahead.ask(context, &place.request(workspace, context, &document, &window), node).await;
+    }
+    Ok(())
+}
+
+/// What the gate of this launch dials from its first instruction on.
+fn window(workspace: &Workspace) -> Vec<SocketAddr> {
+    workspace.status.iter().flat_map(|status| &status.window).filter_map(|text| text.parse().ok()).collect()
 }
 
 /// Makes walls and pod, or proves the pod that is there.
 async fn launch(workspace: &Workspace, context: &Context, place: &Place, document: &Document) -> Result<Action, Error> {
-    let status = workspace.status.clone().unwrap_or_default();
-    let window: Vec<SocketAddr> = status.window.iter().filter_map(|text| text.parse().ok()).collect();
+    let window = window(workspace);
     let request = place.request(workspace, context, document, &window);
     let desired = objects::tenant(&request).and_then(|tenant| Ok((tenant, objects::workspace(&request)?)));
     let (tenant, built) = match desired {
@@ -273,8 +291,7 @@ async fn launch(workspace: &Workspace, context: &Context, place: &Place, documen
         return super::open::prove_and_open(workspace, context, &place.pods, pod, &built.pod, &request).await;
     }
     let made = async {
-        apply::tenant(&context.client, &tenant).await?;
-        apply::walls(&context.client, &built).await?;
+        apply::walls(&context.client, &tenant, &built).await?;
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         // Never a second one: the name is the workspace's.
         place.pods.create(&parameters, &built.pod).await.map_err(|error| apply::sort("the pod", error))
