@@ -18,7 +18,7 @@ const STRANGER: Duration = Duration::from_secs(2);
 /// How long the controller may take between proof and go.
 const JUDGING: Duration = Duration::from_secs(60);
 /// The shortest and longest time that a reference gives to an address.
-const REFERENCE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const REFERENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 /// References that run at once.
 const AT_ONCE: usize = 16;
 

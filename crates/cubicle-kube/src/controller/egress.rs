@@ -32,16 +32,16 @@ fn has_list(template: &Document) -> bool {
     template.egress().mode == EgressMode::AllowList
 }
 
-/// Puts a workspace on the list, with these addresses; the door as it will find it. None when its
-/// template has no allow-list: then it has no way to the proxy at all.
+/// Puts a workspace on the list, with these addresses, when it has a door: without an allow-list it has no way to
+/// the proxy at all.
 pub(super) async fn admit(
     context: &Context,
     workspace: &Workspace,
     request: &Request<'_>,
     addresses: &[IpAddr],
-    nonce: &str,
-) -> Result<Option<EgressDoor>, Error> {
-    let Some(door) = door(context, request, nonce).await? else { return Ok(None) };
+    door: Option<&EgressDoor>,
+) -> Result<(), Error> {
+    let Some(door) = door else { return Ok(()) };
     let settings = &context.settings;
     let id = workspace.name_any();
     let digest = Sha256::digest(door.credential.password.as_bytes());
@@ -69,7 +69,7 @@ pub(super) async fn admit(
         "data": {DOCUMENT: text},
     });
     list(context).patch(&id, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&manifest)).await?;
-    Ok(Some(door))
+    Ok(())
 }
 
 /// The door that a workspace will find, whether or not it is on the list yet. None without an allow-list.

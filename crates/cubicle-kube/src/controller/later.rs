@@ -19,7 +19,7 @@ use kube::{Api, ResourceExt};
 
 use super::decide::phase_of;
 use super::open::{keep, record, secret};
-use super::proving::try_walls;
+use super::proving::{Proving, try_walls};
 use super::reconcile::{Error, Place, remove};
 use super::status::{reason, set};
 use super::{Context, MANAGER, apply, egress, manifests, walls};
@@ -140,12 +140,17 @@ async fn see(
         // The twin shows the workspace's own credential, from its own address.
         let credential = workspace.status.as_ref().and_then(|status| status.nonce.as_deref()).unwrap_or_default();
         let both: Vec<IpAddr> = address(pod).into_iter().chain([ip]).collect();
-        let door = egress::admit(context, workspace, &request, &both, credential).await?;
+        let door = egress::door(context, &request, credential).await?;
+        egress::admit(context, workspace, &request, &both, door.as_ref()).await?;
         let launch = request.launch.to_string();
         let gate = Gate { address: SocketAddr::new(ip, document.spec.port), workspace: request.uid, launch: &launch };
-        let proof = try_walls(context, &request, &node, gate, door, (&secret(), None)).await;
+        let proof = async {
+            let found = Proving::read(context, &request, &node, door.clone()).await?;
+            try_walls(context, &request, gate, found, (&secret(), None)).await
+        }
+        .await;
         let own: Vec<IpAddr> = address(pod).into_iter().collect();
-        egress::admit(context, workspace, &request, &own, credential).await?;
+        egress::admit(context, workspace, &request, &own, door.as_ref()).await?;
         Ok::<_, Error>(match proof {
             Ok((mut guarantees, _)) => {
                 // A finding that became known since then counts.

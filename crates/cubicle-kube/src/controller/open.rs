@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::proving::{Ahead, try_walls};
+use super::proving::{Ahead, Proving, try_walls};
 use super::reconcile::{Error, remove, sentence};
 use super::status::{reason, say, set};
 use super::{Context, MANAGER, egress, walls};
@@ -72,29 +72,33 @@ pub(super) async fn prove_and_open(
     set(&mut status, generation, "Built", true, reason::BUILT, "the walls stand, and the gate runs");
     say(&mut status, Step::Build, Progress::Done, &format!("the walls stand, and the gate runs on {node}"));
     say(&mut status, Step::Prove, Progress::Running, "trying every wall from inside");
-    let written = context.write(workspace, status.clone()).await?;
 
     let began = Instant::now();
     let started_at = Timestamp::now();
     let ahead = context.ahead.take(request);
     let nonce = ahead.as_ref().map_or_else(secret, |ahead| ahead.nonce.clone());
-    let Proven { walls, guarantees, mut gate, egress } =
-        match attempt(workspace, context, pod, request, ip, (&nonce, ahead)).await {
-            Ok(proven) => proven,
-            Err(Error::Problem(problem)) if ran_for(pod) > UNPROVEN => {
-                // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
-                return refuse(&written, context, pods, pod, &sentence(&problem)).await;
-            }
-            Err(error) => return Err(error),
-        };
+    // Told while it goes on.
+    let (written, proven) = tokio::join!(
+        context.write(workspace, status.clone()),
+        attempt(workspace, context, pod, request, ip, (&nonce, ahead)),
+    );
+    let written = written?;
+    let Proven { walls, guarantees, mut gate, egress } = match proven {
+        Ok(proven) => proven,
+        Err(Error::Problem(problem)) if ran_for(pod) > UNPROVEN => {
+            // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
+            return refuse(&written, context, pods, pod, &sentence(&problem)).await;
+        }
+        Err(error) => return Err(error),
+    };
     status.walls = walls;
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     launches::proven(&report, launches::Proof::Gate);
-    keep(context, workspace, &report).await?;
     status.summary = Some(report.summary.into());
     status.proven_at = Some(Time(k8s_openapi::jiff::Timestamp::now()));
     let summary = report.summary;
     if !summary.opens() || summary.held == 0 {
+        keep(context, workspace, &report).await?;
         let written = context.write(&written, status).await?;
         return refuse(&written, context, pods, pod, &report.refusal()).await;
     }
@@ -104,7 +108,8 @@ pub(super) async fn prove_and_open(
     say(&mut status, Step::Open, Progress::Running, "starting the notebook");
     // Written before the go: a controller that ends in between leaves a nonce without a route.
     status.nonce = Some(nonce.clone());
-    let written = context.write(&written, status.clone()).await?;
+    let kept = async { keep(context, workspace, &report).await };
+    let (written, ()) = tokio::try_join!(async { Ok(context.write(&written, status.clone()).await?) }, kept)?;
 
     let token = context.route_key.token(request.uid, &nonce);
     let image = request.settings.image(request.template).map_err(Error::Problem)?;
@@ -187,14 +192,20 @@ async fn attempt(
     ip: IpAddr,
     (nonce, ahead): (&str, Option<Ahead>),
 ) -> Result<Proven, Error> {
-    let walls = walls::digests(context, workspace, pod).await?;
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-    let egress = egress::admit(context, workspace, request, &[ip], nonce).await?;
+    let egress = egress::door(context, request, nonce).await?;
+    // Read before anything is tried: what changes from then on is drift.
+    let addresses = [ip];
+    let (walls, _, found) = tokio::try_join!(
+        async { Ok(walls::digests(context, workspace, pod).await?) },
+        egress::admit(context, workspace, request, &addresses, egress.as_ref()),
+        Proving::read(context, request, &node, egress.clone()),
+    )?;
     let url = egress.as_ref().map(EgressDoor::url);
     let door = SocketAddr::new(ip, request.template.spec.port);
     let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let (mut guarantees, gate) = try_walls(context, request, &node, gate, egress, (nonce, ahead)).await?;
+    let (mut guarantees, gate) = try_walls(context, request, gate, found, (nonce, ahead)).await?;
     context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
     Ok(Proven { walls, guarantees, gate, egress: url })
 }

@@ -100,30 +100,33 @@ impl AheadOfGates {
 pub(super) async fn try_walls(
     context: &Context,
     request: &Request<'_>,
-    node: &str,
     gate: Gate<'_>,
-    egress: Option<EgressDoor>,
+    mut found: Proving,
     (nonce, mut ahead): (&str, Option<Ahead>),
 ) -> Result<(Vec<GuaranteeReport>, Door), Error> {
+    let key = context.gate_key.signing();
     let (mut tries, mut deadline_ms) = (0, 0);
     loop {
         tries += 1;
-        let found = Proving::read(context, request, node, egress.clone()).await?;
         let proof = async {
             let before = match ahead.take().and_then(|ahead| ahead.fits(&found)) {
                 Some(before) => before,
                 None => found.control(context, nonce, deadline_ms).await?,
             };
-            prove(gate, found.reference, context.gate_key.signing(), &found.situation, before, deadline_ms).await
+            prove(gate, found.reference, key, &found.situation, before, deadline_ms).await
         };
         match proof.await {
             Ok(proven) if tries < TRIES && is_undecided(&proven.guarantees) => {
                 deadline_ms = proven.deadline_ms.saturating_mul(2).min(LONGEST_DEADLINE_MS);
+                found = found.again(context, request).await?;
             }
             Ok(proven) => return Ok((proven.guarantees, proven.door)),
+            Err(problem) if tries == TRIES => return Err(Error::Problem(problem)),
             // A reference went away meanwhile, for instance.
-            Err(_) if tries < TRIES && Proving::read(context, request, node, egress.clone()).await? != found => {}
-            Err(problem) => return Err(Error::Problem(problem)),
+            Err(problem) => match found.again(context, request).await? {
+                now if now == found => return Err(Error::Problem(problem)),
+                now => found = now,
+            },
         }
     }
 }
@@ -136,13 +139,15 @@ fn is_undecided(guarantees: &[GuaranteeReport]) -> bool {
 
 /// What a proof on one node needs.
 #[derive(PartialEq)]
-struct Proving {
+pub(super) struct Proving {
+    node: String,
     reference: SocketAddr,
     situation: Situation,
 }
 
 impl Proving {
-    async fn read(
+    /// Reads what stands around now.
+    pub(super) async fn read(
         context: &Context,
         request: &Request<'_>,
         node: &str,
@@ -157,7 +162,17 @@ impl Proving {
         })?;
         let boot_id = surroundings.boot_id(node).unwrap_or_default();
         let cluster = Cluster { egress, ..surroundings.cluster(node, request.window.to_vec()) };
-        Ok(Self { reference, situation: situation(request.template, context.settings.pids_limit, boot_id, cluster) })
+        let node = node.to_owned();
+        Ok(Self {
+            node,
+            reference,
+            situation: situation(request.template, context.settings.pids_limit, boot_id, cluster),
+        })
+    }
+
+    async fn again(&self, context: &Context, request: &Request<'_>) -> Result<Self, Error> {
+        let egress = self.situation.cluster.as_ref().and_then(|cluster| cluster.egress.clone());
+        Self::read(context, request, &self.node, egress).await
     }
 
     async fn control(&self, context: &Context, nonce: &str, deadline_ms: u64) -> Result<Controlled, Problem> {

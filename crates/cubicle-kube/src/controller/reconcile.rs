@@ -44,6 +44,9 @@ pub(crate) enum Error {
     /// Gate or reference did not answer.
     #[error("{0}")]
     Problem(Problem),
+    /// Something of it is still going: no failure, but its finalizer has to stay.
+    #[error("{0} is not gone yet")]
+    Going(&'static str),
 }
 
 pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) -> Result<Action, Error> {
@@ -72,6 +75,9 @@ pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
 }
 
 pub(crate) fn after_error(workspace: Arc<Workspace>, error: &Error, context: Arc<Context>) -> Action {
+    if matches!(error, Error::Going(_)) {
+        return Action::requeue(SOON);
+    }
     let wait = context.failed(&workspace.name_any());
     tracing::warn!(workspace = workspace.name_any(), %error, ?wait, "a step failed; it will be tried again");
     Action::requeue(wait)
@@ -313,10 +319,10 @@ async fn clean_up(workspace: &Workspace, context: &Context) -> Result<Action, Er
     if let Some(pod) = &place.pod {
         remove(&place.pods, pod).await?;
         // The finalizer goes with a clean-up that succeeds, and the pod is still there.
-        return Err(Error::Problem(Problem::engine("its pod is not gone yet", "")));
+        return Err(Error::Going("its pod"));
     }
     if place.twin {
-        return Err(Error::Problem(Problem::engine("its twin is not gone yet", "")));
+        return Err(Error::Going("its twin"));
     }
     if workspace.spec.delete_home {
         delete_home(workspace, context, &place).await?;
