@@ -158,7 +158,7 @@ class Case:
         """With the admission policies: the name of the rule that refused it, or what the gate said."""
         if self.meddle is not None:
             return self._refused(bench)
-        with self._in_place(bench):
+        with self.in_place(bench):
             name = bench.site.create()
             if not self.rule:
                 return f"not seen; gate: {bench.stays_shut(name, self.gate)}"
@@ -175,7 +175,7 @@ class Case:
 
     def unbound(self, bench: Bench) -> str:
         """Without them: what the gate has seen."""
-        with self._in_place(bench):
+        with self.in_place(bench):
             if self.meddle is None:
                 return bench.stays_shut(bench.site.create(), self.gate)
             # The walls stand and the pod waits for a node: now somebody meddles, then it starts.
@@ -197,7 +197,8 @@ class Case:
             return bench.stays_shut(name, self.gate)
 
     @contextlib.contextmanager
-    def _in_place(self, bench: Bench) -> Iterator[None]:
+    def in_place(self, bench: Bench) -> Iterator[None]:
+        """With the webhook's patches and what stands around, while it lasts."""
         bench.webhook.patch(self.patches)
         try:
             with self.around(bench):

@@ -30,7 +30,7 @@ use crate::surroundings::Surroundings;
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
 /// Between two looks at a pod on its way, whose events come while the watches stand.
-const MEANWHILE: Duration = Duration::from_secs(2);
+const MEANWHILE: Duration = Duration::from_secs(10);
 
 /// Why a reconciliation ended early; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -303,7 +303,7 @@ async fn launch(workspace: &Workspace, context: &Context, place: &Place, documen
         place.pods.create(&parameters, &built.pod).await.map_err(|error| apply::sort("the pod", error))
     };
     match made.await {
-        Ok(_) => Ok(Action::requeue(SOON)),
+        Ok(_) => Ok(Action::requeue(MEANWHILE)),
         Err(Failure::Refused(problem)) => {
             context.end(workspace, State::Failed, &sentence(&problem)).await?;
             Ok(Action::await_change())
