@@ -75,6 +75,9 @@ pub struct Finding {
     pub suppressed: Option<String>,
 }
 
+/// How many causes of one guarantee are listed; what is found beyond them is counted in one finding more.
+pub const MOST_FOUND: usize = 10_000;
+
 /// How many workspaces a finding names.
 pub const MOST_NAMED: usize = 5;
 

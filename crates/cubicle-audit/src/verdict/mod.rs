@@ -3,6 +3,7 @@
 mod disagree;
 mod finding;
 mod fix;
+mod gather;
 mod lived_with;
 pub mod output;
 pub mod picture;
@@ -32,12 +33,12 @@ use crate::rbac::Manifests;
 use crate::snapshot::{InputProblem, Severity as InputSeverity, Snapshot, Unread};
 
 pub use disagree::{Disagreement, disagreements};
-pub use finding::{Finding, Location, MOST_NAMED, Severity};
+pub use finding::{Finding, Location, MOST_FOUND, MOST_NAMED, Severity};
 pub use fix::{Fix, Operation, Target, apply};
 pub use lived_with::{Suppression, live_with};
 pub use tenancy::{Preset, Tenancy, selector};
 
-use finding::Cause;
+use gather::{Gathered, gather};
 use picture::Picture;
 use scene::Scene;
 use tenancy::Recognised;
@@ -360,78 +361,6 @@ fn ruling(guarantee: &Guarantee, verdict: Verdict, reason: &str, workspaces: usi
         reason: reason.to_owned(),
         workspaces,
     }
-}
-
-/// A finding with every workspace that it concerns.
-struct Gathered {
-    finding: Finding,
-    all: BTreeSet<String>,
-}
-
-/// Runs a rule over every workspace and puts equal causes together.
-fn gather(scene: &Scene<'_>, guarantee: &Guarantee, rule: rules::Rule) -> Vec<Gathered> {
-    let mut by_cause: BTreeMap<(String, String, Verdict), Gathered> = BTreeMap::new();
-    for workspace in scene.workspaces {
-        let mut causes = Vec::new();
-        rule(scene, workspace, &mut causes);
-        for cause in causes {
-            let title = workspace.title();
-            let key = (cause.object.clone(), cause.key.clone(), cause.verdict);
-            let fix = cause.fix.clone();
-            let gathered = by_cause
-                .entry(key)
-                .or_insert_with(|| Gathered { finding: finding(guarantee, cause), all: BTreeSet::new() });
-            gathered.all.insert(title);
-            // One object may be at fault for several namespaces: each needs its manifests.
-            if let (Some(Fix::Manifests { objects }), Some(Fix::Manifests { objects: more })) =
-                (&mut gathered.finding.fix, fix)
-            {
-                for object in more {
-                    if !objects.contains(&object) {
-                        objects.push(object);
-                    }
-                }
-            }
-        }
-    }
-    let mut gathered: Vec<Gathered> = by_cause.into_values().collect();
-    for one in &mut gathered {
-        one.finding.workspace_count = one.all.len();
-        one.finding.workspaces = one.all.iter().take(MOST_NAMED).cloned().collect();
-    }
-    gathered.sort_by_key(|one| (one.finding.verdict != Verdict::Breached, std::cmp::Reverse(one.finding.severity)));
-    gathered
-}
-
-fn finding(guarantee: &Guarantee, cause: Cause) -> Finding {
-    let breached = if cause.verdict == Verdict::Breached { "breached" } else { "unproven" };
-    let fingerprint = stable_hash(&[guarantee.id, &cause.object, &cause.key, breached]);
-    Finding {
-        guarantee: guarantee.id.to_owned(),
-        alias: guarantee.alias.to_owned(),
-        verdict: cause.verdict,
-        severity: cause.severity,
-        sentence: cause.sentence,
-        object: cause.object,
-        location: cause.location,
-        witness: cause.witness,
-        cause: cause.key,
-        workspaces: Vec::new(),
-        workspace_count: 0,
-        fix: cause.fix,
-        fingerprint: format!("{}-{fingerprint:016x}", guarantee.alias),
-        refused: cause.refused,
-        suppressed: None,
-    }
-}
-
-/// FNV-1a, which is the same in every version of every program: baselines are kept for years.
-fn stable_hash(parts: &[&str]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in parts.iter().flat_map(|part| part.bytes().chain([0])) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash
 }
 
 fn worst(found: &[Gathered]) -> Verdict {

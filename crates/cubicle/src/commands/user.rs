@@ -1,7 +1,7 @@
 //! `cubicle user`
 
 use anstyle::Style;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use cubicle_core::name::{UserId, UserName};
 use cubicle_core::problem::Problem;
 use hyper::Method;
@@ -25,9 +25,12 @@ pub(crate) enum Command {
     Add {
         /// The name: 1 to 64 letters or digits of any script, and . _ - @ after the first
         name: String,
-        /// May administer users, templates and everybody's workspaces
-        #[arg(long)]
+        /// The same as --role admin
+        #[arg(long, conflicts_with = "role")]
         admin: bool,
+        /// What the account may do
+        #[arg(long, value_enum, default_value_t = Role::User)]
+        role: Role,
         /// A group of the user, for templates that are for groups only; may be repeated
         #[arg(long, value_name = "GROUP")]
         group: Vec<String>,
@@ -55,12 +58,25 @@ pub(crate) enum Command {
     },
 }
 
+/// What an account may do, in the words of the hub's interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Launch workspaces
+    User,
+    /// See every report and the audit log, and launch nothing
+    Auditor,
+    /// Administer users, templates and everybody's workspaces
+    Admin,
+}
+
 /// An account as the hub describes it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Account {
     id: UserId,
     name: UserName,
     admin: bool,
+    role: Role,
     disabled: bool,
     /// The groups that restricted templates ask for.
     #[serde(default)]
@@ -78,9 +94,10 @@ struct Link {
 impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         match self {
-            Self::Add { name, admin, group } => {
+            Self::Add { name, admin, role, group } => {
                 let name: UserName = name.parse()?;
-                let body = json!({ "name": name, "admin": admin, "groups": group });
+                let role = if admin { Role::Admin } else { role };
+                let body = json!({ "name": name, "role": role, "groups": group });
                 let account: Account = call(context, Method::POST, "/api/v1/users", Some(&body))?;
                 context.printer.print(&account, |_| {
                     format!("{} added; it signs in with `cubicle user sign-in-link {}`\n", account.name, account.name)
@@ -98,7 +115,12 @@ impl Command {
                         };
                         table.row([
                             account.name.as_str().into(),
-                            if account.admin { "admin" } else { "user" }.into(),
+                            match account.role {
+                                Role::Admin => "admin",
+                                Role::Auditor => "auditor",
+                                Role::User => "user",
+                            }
+                            .into(),
                             state,
                             account.created_at.strftime("%Y-%m-%d").to_string().into(),
                             account.id.as_str().into(),

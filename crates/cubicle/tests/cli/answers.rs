@@ -7,7 +7,8 @@ use crate::program::{Machine, transcript};
 use crate::stand_in::{self, done, problem};
 
 fn account(name: &str, admin: bool) -> Value {
-    json!({ "id": "u-0123456789ab", "name": name, "admin": admin, "disabled": !admin, "groups": [], "created_at": "2026-01-02T03:04:05Z" })
+    let role = if admin { "admin" } else { "user" };
+    json!({ "id": "u-0123456789ab", "name": name, "admin": admin, "role": role, "disabled": !admin, "groups": [], "created_at": "2026-01-02T03:04:05Z" })
 }
 
 fn template() -> Value {
