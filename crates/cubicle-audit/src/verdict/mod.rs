@@ -10,6 +10,7 @@ pub mod picture;
 mod preset;
 mod rules;
 mod scene;
+mod sharing;
 mod tenancy;
 mod unread;
 mod wire;

@@ -1,6 +1,6 @@
 //! Everything that the rules look at, indexed once.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::Options;
 use super::finding::{Cause, Location};
 use super::fix::{Fix, Operation, Target, set};
+use super::rules;
+use super::sharing::Sharing;
 use super::tenancy::{Preset, Recognised, Workspace};
 use super::wire::Wire;
 use crate::admission::{Admission, Answer};
@@ -24,6 +26,7 @@ use crate::workload::{Owners, Template};
 pub(crate) struct Scene<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) workspaces: &'a [Workspace],
+    pub(crate) sharing: Sharing<'a>,
     pub(crate) templates: &'a [Template],
     pub(crate) manifests: &'a Manifests,
     pub(crate) preset: Option<Preset>,
@@ -49,6 +52,7 @@ pub(crate) struct Scene<'a> {
     namespaces: HashMap<String, (&'a Object, BTreeMap<String, String>)>,
     in_namespace: HashMap<(&'static str, String), Vec<(ObjectId, &'a Object)>>,
     escalations: RefCell<HashMap<Identity, Rc<Escalation>>>,
+    launchers: OnceCell<Vec<Identity>>,
 }
 
 impl<'a> Scene<'a> {
@@ -85,6 +89,7 @@ impl<'a> Scene<'a> {
             kinds.entry((group.to_owned(), object.kind.to_string())).or_default().push((id, object));
         }
         Self {
+            sharing: Sharing::new(workspaces, &groups),
             platform: recognised.templates.iter().filter(|one| !owned.contains(&one.object)).collect(),
             strays: strays(snapshot, &recognised.templates),
             by_object: recognised.templates.iter().map(|one| (one.object, one)).collect(),
@@ -97,6 +102,7 @@ impl<'a> Scene<'a> {
             namespaces: namespaces.collect(),
             in_namespace,
             escalations: RefCell::default(),
+            launchers: OnceCell::new(),
             scans: &options.scans,
             scan_rule: options.now.filter(|_| !options.scans.is_empty()).map(|now| (&options.scan_rule, now)),
             owners: Owners::new(snapshot),
@@ -113,6 +119,11 @@ impl<'a> Scene<'a> {
     /// All objects of a kind of an API group.
     pub(crate) fn of_kind(&self, group: &str, kind: &str) -> impl Iterator<Item = (ObjectId, &'a Object)> {
         self.kinds.get(&(group.to_owned(), kind.to_owned())).into_iter().flatten().copied()
+    }
+
+    /// The accounts of the program that makes workspaces.
+    pub(crate) fn launchers(&self) -> &[Identity] {
+        self.launchers.get_or_init(|| rules::launchers(self))
     }
 
     /// The pods that an object makes.

@@ -292,16 +292,15 @@ fn user(workspace: &Workspace) -> Option<i64> {
     pod.containers().find_map(|container| effective(&pod, &container, "runAsUser").and_then(Value::as_i64))
 }
 
+/// The user id that a workspace has on its node, none where its image names it; nothing when it has a user
+/// namespace or cannot be read.
+pub(in crate::verdict) fn host_user(workspace: &Workspace) -> Option<Option<i64>> {
+    (!pod(workspace)?.has_user_namespace()).then(|| user(workspace))
+}
+
 pub(super) fn shared_ids(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
-    if pod(workspace).is_none_or(|pod| pod.has_user_namespace()) {
-        return;
-    }
-    let own = user(workspace);
-    let twin = scene.workspaces.iter().find(|other| {
-        other.tenant != workspace.tenant
-            && user(other) == own
-            && pod(other).is_some_and(|pod| !pod.has_user_namespace())
-    });
+    let Some(own) = host_user(workspace) else { return };
+    let twin = scene.sharing.with_user(workspace, own);
     let Some(twin) = twin else { return };
     let who = own.map_or_else(|| "whichever user their images name".to_owned(), |user| format!("user {user}"));
     let cause = Cause::breach(

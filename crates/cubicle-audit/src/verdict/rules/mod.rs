@@ -13,7 +13,9 @@ pub(crate) mod signature;
 mod storage;
 mod tenancy;
 
+pub(in crate::verdict) use container::host_user;
 pub(crate) use network::PRIVATE_V4;
+pub(in crate::verdict) use rights::launchers;
 
 use cubicle_core::level::{Choices, Image, Kernel, Network, Node};
 

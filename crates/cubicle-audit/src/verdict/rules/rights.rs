@@ -316,8 +316,8 @@ pub(super) fn default_account(scene: &Scene<'_>, workspace: &Workspace, causes: 
     }
 }
 
-/// The accounts of the program that makes workspaces.
-fn launchers(scene: &Scene<'_>) -> Vec<Identity> {
+/// The accounts of the program that makes workspaces: every pod is looked at for that.
+pub(in crate::verdict) fn launchers(scene: &Scene<'_>) -> Vec<Identity> {
     let labels: &[(&str, &str)] = match scene.preset {
         Some(Preset::Cubicle) => {
             &[("app.kubernetes.io/component", "controller"), ("app.kubernetes.io/component", "hub")]
@@ -340,8 +340,8 @@ fn launchers(scene: &Scene<'_>) -> Vec<Identity> {
 }
 
 pub(super) fn launcher(scene: &Scene<'_>, _: &Workspace, causes: &mut Vec<Cause>) {
-    for identity in launchers(scene) {
-        for grant in scene.manifests.rights.grants(&identity) {
+    for identity in scene.launchers() {
+        for grant in scene.manifests.rights.grants(identity) {
             if !grant.scope.is_empty() {
                 continue;
             }

@@ -78,21 +78,9 @@ pub(super) fn other_homes(scene: &Scene<'_>, workspace: &Workspace, causes: &mut
         });
         let Some((container, ..)) = whole else { continue };
         let pointer = format!("/spec/volumes/{index}");
-        let claim = volume["persistentVolumeClaim"]["claimName"].as_str();
-        let same = |other: &&Workspace| {
-            let volumes = other.template.pod["spec"]["volumes"].as_array().into_iter().flatten();
-            other.tenant != workspace.tenant
-                && volumes.into_iter().any(|theirs| match claim {
-                    Some(claim) => {
-                        other.template.namespace == workspace.template.namespace
-                            && theirs["persistentVolumeClaim"]["claimName"] == claim
-                    }
-                    None => volume["nfs"].is_object() && theirs["nfs"] == volume["nfs"],
-                })
-        };
         let read_only = volume["persistentVolumeClaim"]["readOnly"] == Value::Bool(true)
             || volume["nfs"]["readOnly"] == Value::Bool(true);
-        if let Some(other) = scene.workspaces.iter().find(same).filter(|_| !read_only) {
+        if let Some(other) = scene.sharing.with_volume(workspace, volume).filter(|_| !read_only) {
             let sentence =
                 format!("open other tenants' files in volume {name}, which container {container} mounts whole");
             let cause = Cause::breach(Severity::High, name, sentence).seen([format!(

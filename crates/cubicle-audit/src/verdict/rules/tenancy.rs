@@ -16,11 +16,7 @@ use crate::snapshot::{Object, ObjectId};
 
 pub(super) fn own_namespace(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
     let namespace = &workspace.template.namespace;
-    let other = scene
-        .workspaces
-        .iter()
-        .find(|other| other.template.namespace == *namespace && other.tenant != workspace.tenant);
-    if let Some(other) = other {
+    if let Some(other) = scene.sharing.with_namespace(workspace) {
         let sentence = format!("share namespace {namespace}, its quotas, accounts and secrets with other tenants");
         let location = scene.namespace(namespace).map(|(object, _)| scene.location(object.source));
         let cause = Cause::breach(Severity::Medium, "shared", sentence)
@@ -409,7 +405,6 @@ pub(super) fn borrowed(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
         let cause = Cause::breach(Severity::Medium, what.clone(), what);
         causes.push(cause.at(title(object), Some(location)));
     };
-    let tenants: BTreeSet<&str> = scene.workspaces.iter().map(|one| one.template.namespace.as_str()).collect();
     for (_, object) in scene.of_kind("rbac.authorization.k8s.io", "RoleBinding") {
         let own = object.namespace.as_deref().unwrap_or_default();
         for (index, subject) in object.value["subjects"].items().iter().enumerate() {
@@ -434,7 +429,7 @@ pub(super) fn borrowed(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Ve
     for (_, object) in scene.of_kind("gateway.networking.k8s.io", "ReferenceGrant") {
         let own = object.namespace.as_deref().unwrap_or_default();
         for (index, from) in object.value["spec"]["from"].items().iter().enumerate() {
-            if from.text_at("namespace") == Some(namespace) && own != namespace && !tenants.contains(own) {
+            if from.text_at("namespace") == Some(namespace) && own != namespace && !scene.sharing.is_tenants(own) {
                 let what = format!("route to objects of namespace {own}, which grants it");
                 add(object, &format!("/spec/from/{index}"), what);
             }

@@ -98,36 +98,17 @@ impl Wire {
             .collect()
     }
 
-    /// A workspace of each other class and relation that belongs to another tenant.
-    pub(crate) fn neighbours<'a>(&self, scene: &'a Scene<'_>, workspace: &Workspace) -> Vec<&'a Workspace> {
-        let own = &workspace.template.namespace;
-        let mut found = Vec::new();
-        for group in scene.groups.values() {
-            // Members of a group differ only by namespace and tenant: one in the same namespace
-            // and one in another stand for all.
-            let other = |near: bool| {
-                group
-                    .iter()
-                    .map(|at| &scene.workspaces[*at])
-                    .find(|other| other.tenant != workspace.tenant && (other.template.namespace == *own) == near)
-            };
-            found.extend(other(true));
-            found.extend(other(false));
-        }
-        found
-    }
-
     /// Every address and port of the API server that is known.
     pub(crate) fn api_server(&self, scene: &Scene<'_>) -> Vec<(IpAddr, u16)> {
         let mut found: Vec<(IpAddr, u16)> = self.extra.iter().map(|one| (one.ip(), one.port())).collect();
         let is_api = |name: &str, namespace: Option<&str>| name == "kubernetes" && namespace == Some("default");
-        for (_, object) in scene.snapshot.of_kind("", "Service") {
+        for (_, object) in scene.of_kind("", "Service") {
             if is_api(&object.name, object.namespace.as_deref()) {
                 let address = object.value["spec"].text_at("clusterIP").and_then(|text| text.parse().ok());
                 found.extend(address.map(|address: IpAddr| (address, 443)));
             }
         }
-        for (_, object) in scene.snapshot.of_kind("discovery.k8s.io", "EndpointSlice") {
+        for (_, object) in scene.of_kind("discovery.k8s.io", "EndpointSlice") {
             if !is_api(&object.name, object.namespace.as_deref()) {
                 continue;
             }

@@ -151,7 +151,7 @@ pub(in crate::verdict::rules) fn name_servers(scene: &Scene<'_>, workspace: &Wor
     });
     // A door for names to every pod is a door to whoever listens there.
     let mut seen = BTreeSet::new();
-    let others = scene.wire.neighbours(scene, workspace).into_iter().map(|other| &other.template);
+    let others = scene.sharing.neighbours(workspace).into_iter().map(|other| &other.template);
     for template in others.chain(platform(scene).filter(|template| !is_name_server(template))) {
         let Some(reach) = scene.wire.between(&workspace.template, template) else { continue };
         let open = certainty(&reach, Protocol::Udp, Some(53)).max(certainty(&reach, Protocol::Tcp, Some(53)));

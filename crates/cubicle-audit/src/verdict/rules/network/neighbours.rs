@@ -17,7 +17,7 @@ fn pair(
     inbound: bool,
 ) -> Option<(String, Match, Template)> {
     let mut best: Option<(String, Match, Template)> = None;
-    for other in scene.wire.neighbours(scene, workspace) {
+    for other in scene.sharing.neighbours(workspace) {
         let (from, to) = if inbound { (other, workspace) } else { (workspace, other) };
         let Some(reach) = scene.wire.between(&from.template, &to.template) else { continue };
         let open = certainty(&reach, protocol, None);

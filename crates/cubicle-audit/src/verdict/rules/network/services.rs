@@ -14,7 +14,7 @@ use crate::workload::Template;
 const MOST_TOLD: usize = 20;
 
 pub(in crate::verdict::rules) fn services(scene: &Scene<'_>, workspace: &Workspace, causes: &mut Vec<Cause>) {
-    for other in scene.wire.neighbours(scene, workspace) {
+    for other in scene.sharing.neighbours(workspace) {
         for door in scene.wire.services_of(&other.template) {
             let open = scene.wire.served(workspace, door, Door::Inside);
             let sentence = "reach another tenant's workspace through its service";
