@@ -22,7 +22,7 @@ use cubicle_core::problem::Problem;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::runtime::controller::Controller;
+use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::utils::Backoff;
@@ -158,7 +158,9 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         .shutdown_on_signal()
         .run(reconcile::reconcile, reconcile::after_error, Arc::clone(&context))
         .for_each(|result| async move {
-            cubicle_metrics::controller::reconciled("workspace", result.is_ok());
+            // What is still going is no failure, in the figures too.
+            let going = matches!(&result, Err(controller::Error::ReconcilerFailed(reconcile::Error::Going(_), _)));
+            cubicle_metrics::controller::reconciled("workspace", result.is_ok() || going);
             if let Err(error) = result {
                 tracing::debug!(%error, "a reconciliation ended early");
             }
