@@ -25,11 +25,16 @@ pub enum Kind {
     Link,
     /// A token of the REST interface.
     Token,
+    /// What the site tells everybody.
+    Notice,
+    /// What an account used in a month.
+    Usage,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Account, Self::Session, Self::Grant, Self::Ticket, Self::Link, Self::Token];
+    pub const ALL: [Self; 8] =
+        [Self::Account, Self::Session, Self::Grant, Self::Ticket, Self::Link, Self::Token, Self::Notice, Self::Usage];
 }
 
 /// One record.

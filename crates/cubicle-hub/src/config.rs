@@ -91,6 +91,8 @@ pub struct Timing {
     pub link: Duration,
     /// How often the hub asks notebooks whether a kernel is busy.
     pub busy_poll: Duration,
+    /// How far samples of what people use are apart.
+    pub accounting: Duration,
     /// How often at most one workspace's activity is reported to the engine.
     pub activity_report: Duration,
 }
@@ -104,6 +106,7 @@ impl Default for Timing {
             ticket: Duration::from_secs(30),
             link: Duration::from_secs(30 * 60),
             busy_poll: Duration::from_secs(60),
+            accounting: crate::accounting::PACE,
             activity_report: Duration::from_secs(30),
         }
     }

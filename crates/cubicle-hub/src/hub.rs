@@ -10,13 +10,17 @@ use cubicle_core::workspace::{State, Workspace};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
 
+use crate::accounting::Prices;
 use crate::activity::ActivityBook;
+use crate::api::TokenUses;
+use crate::caps::Caps;
 use crate::config::{HubConfig, Records, Timing};
 use crate::identity::{Identities, PortalSettings};
 use crate::journal::Journal;
 use crate::limit::SignInLimits;
 use crate::liveness::Liveness;
 use crate::meter::Meter;
+use crate::notice::NoticeBoard;
 use crate::origin::Origins;
 use crate::password::Passwords;
 use crate::portal::Doors;
@@ -37,6 +41,16 @@ pub(crate) struct Hub {
     pub(crate) meter: Meter,
     pub(crate) journal: Arc<Journal>,
     pub(crate) portal: Option<Portal>,
+    /// What people may have at once.
+    pub(crate) caps: Caps,
+    /// What an hour costs.
+    pub(crate) prices: Prices,
+    /// One launch at a time is counted.
+    pub(crate) admitting: tokio::sync::Mutex<()>,
+    /// When tokens were last used.
+    pub(crate) token_uses: TokenUses,
+    /// What every page says on top.
+    pub(crate) notices: NoticeBoard,
 }
 
 /// A portal that shows workspaces on its own origin.
@@ -133,6 +147,11 @@ impl Hub {
                 Records::File(folder) => Journal::in_folder(folder)?,
                 Records::Shared(_) => Journal::printed(),
             }),
+            caps: config.sign_in.caps.clone(),
+            prices: config.sign_in.prices.clone(),
+            admitting: tokio::sync::Mutex::default(),
+            token_uses: TokenUses::default(),
+            notices: NoticeBoard::default(),
             portal: config.sign_in.portal.clone().map(|settings| Portal {
                 settings,
                 doors: Doors::default(),
@@ -177,6 +196,12 @@ impl Hub {
         account: &Account,
         host: Option<&str>,
     ) -> Result<(String, Timestamp), Problem> {
+        if account.service {
+            return Err(Problem::conflict(
+                format!("\"{}\" is an account for programs: nobody signs in to it", account.name),
+                "make it a token instead",
+            ));
+        }
         let token = secret::generate();
         let expires_at = from_now(self.timing.link);
         tracing::info!(user = %account.id, "a sign-in link was made");
@@ -214,7 +239,7 @@ impl Hub {
                 }
             }
         };
-        tokio::join!(busy, report, forget);
+        tokio::join!(busy, report, forget, self.clone().follow_notice(), self.clone().account_usage());
     }
 
     /// Closes what hangs on sessions that another hub has ended, for ever.

@@ -4,8 +4,10 @@
 //! own: everything that touches a workspace goes through [`cubicle_core::engine::Engine`].
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod activity;
 mod api;
+mod caps;
 mod config;
 mod cookies;
 mod crowd;
@@ -13,9 +15,11 @@ mod fetch;
 mod hub;
 mod identity;
 mod journal;
+mod launching;
 mod limit;
 mod liveness;
 mod meter;
+mod notice;
 mod origin;
 pub mod pages;
 mod password;
@@ -30,6 +34,8 @@ pub mod standalone;
 mod store;
 mod tls;
 
+pub use accounting::Prices;
+pub use caps::{Amounts, Caps, GroupCaps};
 pub use config::{HubConfig, Records, Timing, TlsFiles};
 pub use identity::{PortalSettings, ProviderSettings, SignIn};
 pub use server::serve;

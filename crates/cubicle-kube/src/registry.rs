@@ -35,6 +35,8 @@ fn resource(kind: Kind) -> ApiResource {
         Kind::Ticket => ApiResource::erase::<hub::Ticket>(&()),
         Kind::Link => ApiResource::erase::<hub::SignInLink>(&()),
         Kind::Token => ApiResource::erase::<hub::ApiToken>(&()),
+        Kind::Notice => ApiResource::erase::<hub::Notice>(&()),
+        Kind::Usage => ApiResource::erase::<hub::Usage>(&()),
     }
 }
 

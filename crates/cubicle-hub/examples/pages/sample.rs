@@ -27,6 +27,7 @@ pub(crate) fn frame(admin: bool) -> Frame {
         }),
         csrf: "sample-csrf".to_owned(),
         now: at("12:00:00"),
+        announcement: None,
         notice: None,
     }
 }

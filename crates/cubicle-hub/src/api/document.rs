@@ -32,6 +32,8 @@ pub(super) enum Answer {
     Empty,
     /// Plain text.
     Text,
+    /// Comma-separated values.
+    Csv,
     /// Server-sent events, each of this schema.
     Events(&'static str),
 }
@@ -147,6 +149,7 @@ fn operation(path: &str, doc: Doc) -> OperationBuilder {
             success.content("application/json", ContentBuilder::new().schema(Some(list)).build())
         }
         Answer::Text => success.content("text/plain", ContentBuilder::new().schema(Some(text())).build()),
+        Answer::Csv => success.content("text/csv", ContentBuilder::new().schema(Some(text())).build()),
         Answer::Events(name) => {
             success.content("text/event-stream", ContentBuilder::new().schema(Some(schema(name))).build())
         }

@@ -61,12 +61,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiProblem> {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(text)) => Ok(Self(text)),
-            Err(rejection) => Err(ApiProblem::from(Problem::bad_input(
-                format!("the path cannot be read: {}", rejection.body_text()),
-                "percent-encode names as UTF-8",
-            ))),
+            Err(rejection) => Err(unreadable_path(&rejection.body_text())),
         }
     }
+}
+
+/// The two parameters of a path.
+pub(super) struct Segments(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiProblem> {
+        match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((first, second))) => Ok(Self(first, second)),
+            Err(rejection) => Err(unreadable_path(&rejection.body_text())),
+        }
+    }
+}
+
+fn unreadable_path(why: &str) -> ApiProblem {
+    ApiProblem::from(Problem::bad_input(format!("the path cannot be read: {why}"), "percent-encode names as UTF-8"))
 }
 
 /// The query.

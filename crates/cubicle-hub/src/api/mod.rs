@@ -3,9 +3,11 @@
 
 mod document;
 mod input;
+mod notice;
 mod site;
 mod templates;
 mod tokens;
+mod usage;
 mod users;
 mod workspaces;
 
@@ -32,10 +34,11 @@ use crate::server::Host;
 use crate::store::{Scope, Session};
 use document::Documented;
 pub(crate) use templates::may_launch;
+pub(crate) use tokens::TokenUses;
 pub(crate) use tokens::make as make_token;
 use tokens::token_id;
+pub(crate) use usage::{Period, used};
 pub(crate) use users::refuse_own;
-pub(crate) use workspaces::launch_request;
 
 /// The largest body of a request, in bytes.
 const MOST_BODY: usize = 256 << 10;
@@ -50,6 +53,8 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
     let documented = users::routes(documented);
     let documented = tokens::routes(documented);
     let documented = site::routes(documented);
+    let documented = notice::routes(documented);
+    let documented = usage::routes(documented);
     documented
         .into_router()
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&hub), journal::record))
@@ -140,6 +145,7 @@ async fn by_token(parts: &Parts, hub: &Hub) -> Result<Authenticated, ApiProblem>
     let (Some(token), None) = (token, given.next()) else { return Err(nobody()) };
     let digest = Digest::of(Purpose::Token, token);
     let Some((account, scope)) = hub.store.token(digest).await? else { return Err(nobody()) };
+    hub.token_uses.note(hub, digest).await;
     let caller = Caller::Account(account);
     journal::acting(&caller, &format!("token {}", token_id(&digest)));
     if scope == Scope::Read && !fetch::is_safe(&parts.method) {

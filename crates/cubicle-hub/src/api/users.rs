@@ -40,7 +40,7 @@ pub(super) fn routes(documented: Documented) -> Documented {
             add,
             Doc {
                 id: "add_user",
-                summary: "Makes an account; it signs in with a link first. For administrators.",
+                summary: "Makes an account; a person's signs in with a link first. For administrators.",
                 input: Some("NewUser"),
                 answer: (201, Answer::Json("User")),
                 ..Doc::NONE
@@ -107,6 +107,8 @@ struct UserView {
     role: Role,
     disabled: bool,
     groups: Vec<String>,
+    /// For programs: nobody signs in to it.
+    service: bool,
     /// Who vouches for the person; none for a local account.
     issuer: Option<String>,
     created_at: Timestamp,
@@ -121,6 +123,7 @@ impl From<Account> for UserView {
             role: account.role,
             disabled: account.disabled,
             groups: account.groups,
+            service: account.service,
             issuer: account.identity.map(|identity| identity.issuer),
             created_at: account.created_at,
         }
@@ -146,6 +149,9 @@ struct NewUser {
     role: Role,
     #[serde(default)]
     groups: Vec<String>,
+    /// For programs.
+    #[serde(default)]
+    service: bool,
 }
 
 async fn add(
@@ -165,7 +171,8 @@ async fn add(
     }
     journal::about(input.name.clone());
     let role = if input.admin { Role::Admin } else { input.role };
-    let new = NewAccount { groups: input.groups, ..NewAccount::local(input.name.parse()?, role) };
+    let new =
+        NewAccount { groups: input.groups, service: input.service, ..NewAccount::local(input.name.parse()?, role) };
     let account = hub.store.add_account(new).await?;
     Ok((StatusCode::CREATED, Json(UserView::from(account))).into_response())
 }

@@ -8,8 +8,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use cubicle_core::engine::LaunchRequest;
-use cubicle_core::name::TemplateName;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
 use cubicle_core::workspace::{Usage, Workspace};
@@ -20,14 +18,9 @@ use utoipa::openapi::path::HttpMethod;
 use super::Authenticated;
 use super::document::{Answer, Doc, Documented};
 use super::input::{Asked, Input, OptionalInput, Segment};
-use crate::hub::{Caller, Hub, auditor_runs_nothing};
-use crate::journal;
+use crate::hub::{Caller, Hub};
 use crate::problem::ApiProblem;
 use crate::server::Host;
-use crate::store::Role;
-
-/// The longest name that a user may give a workspace, in characters.
-pub(crate) const LONGEST_NAME: usize = 64;
 
 pub(super) fn routes(documented: Documented) -> Documented {
     let shown = (200, Answer::Json("Workspace"));
@@ -232,39 +225,8 @@ async fn launch(
             return Err(ApiProblem::from(Problem::bad_input("root owns no workspace", "say for whom, with \"user\"")));
         }
     };
-    caller.require_work()?;
-    let request = launch_request(&account, &input.template, &input.name)?;
-    let workspace = hub.engine.launch(request).await?;
-    journal::about(format!("{} of {}", workspace.id, workspace.owner.id));
+    let workspace = hub.launch(&caller, &account, &input.template, &input.name).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&hub, &caller, named(&host), workspace))).into_response())
-}
-
-/// A launch for this account, with names checked.
-pub(crate) fn launch_request(
-    account: &crate::store::Account,
-    template: &str,
-    name: &str,
-) -> Result<LaunchRequest, Problem> {
-    if account.role == Role::Auditor {
-        return Err(auditor_runs_nothing());
-    }
-    let template: TemplateName = template.parse()?;
-    let name = name.trim();
-    let length = name.chars().count();
-    if length > LONGEST_NAME || name.chars().any(is_invisible) {
-        let shown: String = name.chars().take(40).flat_map(char::escape_default).collect();
-        return Err(Problem::bad_input(
-            format!("workspace name \"{shown}\" is longer than {LONGEST_NAME} characters or holds invisible ones"),
-            format!("use up to {LONGEST_NAME} visible characters, or none for the template's name"),
-        ));
-    }
-    Ok(LaunchRequest { template, owner: account.owner(), name: name.to_owned(), groups: account.groups.clone() })
-}
-
-/// Control characters, and those that change the direction or width of what stands around them.
-fn is_invisible(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 async fn show(
@@ -301,9 +263,8 @@ async fn start(
     Authenticated { caller, .. }: Authenticated,
     Segment(id): Segment,
 ) -> Result<Response, ApiProblem> {
-    caller.require_work()?;
     let workspace = hub.workspace(&caller, &id).await?;
-    let workspace = hub.engine.start(&workspace.id).await?;
+    let workspace = hub.start(&caller, &workspace).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&hub, &caller, named(&host), workspace))).into_response())
 }
 
@@ -384,19 +345,4 @@ async fn events(
     };
     let stream = events.take_until(ended);
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_workspaces_are_visible() {
-        for character in ['\0', '\n', '\u{202e}', '\u{200b}', '\u{feff}', '\u{2066}'] {
-            assert!(is_invisible(character), "{character:?}");
-        }
-        for character in ['a', ' ', '\u{e9}', '\u{1f600}'] {
-            assert!(!is_invisible(character), "{character:?}");
-        }
-    }
 }

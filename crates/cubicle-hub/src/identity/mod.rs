@@ -4,6 +4,7 @@
 //! 1.0; RFC 6749, RFC 7636, RFC 9207.
 
 mod attempt;
+mod caps_settings;
 mod claims;
 mod portal_settings;
 mod provider;

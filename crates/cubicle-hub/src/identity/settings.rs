@@ -13,6 +13,8 @@ use secrecy::SecretString;
 
 use super::portal_settings::PortalSettings;
 use super::yaml::{self, Node, Value};
+use crate::accounting::Prices;
+use crate::caps::Caps;
 
 /// How people sign in.
 #[derive(Debug, Clone)]
@@ -23,12 +25,16 @@ pub struct SignIn {
     pub providers: Vec<ProviderSettings>,
     /// A portal that shows workspaces on its own origin.
     pub portal: Option<PortalSettings>,
+    /// What people may have at once.
+    pub caps: Caps,
+    /// What an hour costs.
+    pub prices: Prices,
 }
 
 impl Default for SignIn {
     /// One machine: name and password, and nobody else.
     fn default() -> Self {
-        Self { passwords: true, providers: Vec::new(), portal: None }
+        Self { passwords: true, providers: Vec::new(), portal: None, caps: Caps::default(), prices: Prices::default() }
     }
 }
 
@@ -188,11 +194,15 @@ impl Reader<'_> {
     fn sign_in(&mut self, node: &Node) -> SignIn {
         let mut settings = SignIn::default();
         let (mut list, mut portal) = (None, None);
-        for (key, _, value) in self.entries(node, "the document", &["passwords", "providers", "portal"]) {
+        for (key, _, value) in
+            self.entries(node, "the document", &["passwords", "providers", "portal", "limits", "prices"])
+        {
             match key.as_str() {
                 "passwords" => settings.passwords = self.switch(key, value).unwrap_or(true),
                 "providers" => list = Some(value),
                 "portal" => portal = Some(value),
+                "prices" => settings.prices = self.prices(value),
+                "limits" => settings.caps = self.caps(value),
                 _ => {}
             }
         }

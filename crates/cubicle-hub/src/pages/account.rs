@@ -37,6 +37,8 @@ pub struct TokenRow {
     pub created_at: Timestamp,
     /// When it stops working.
     pub expires_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub used_at: Option<Timestamp>,
 }
 
 /// Renders the page.

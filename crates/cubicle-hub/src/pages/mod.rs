@@ -39,6 +39,8 @@
 //! | POST `/admin/templates` | `yaml` | 303 `/admin/templates` or the page with `problem` |
 //! | GET, POST `/admin/templates/{name}/delete` | | [`confirm`], 303 `/admin/templates` |
 //! | GET `/admin/machine` | | [`admin_machine`] |
+//! | GET `/admin/usage` | query `from`, `to` | [`admin_usage`] |
+//! | GET, POST `/admin/notice` | `text`, `maintenance` (`yes` or missing) | [`admin_notice`] |
 //! | GET `/admin/log` | query `search`, `page` | [`admin_log`] |
 //! | GET `/assets/{name}` | | [`assets::find`] |
 //! | GET `/.cubicle/assets/{name}` on a workspace's origin | | [`assets::find`], for [`not_running`] |
@@ -49,7 +51,9 @@
 pub mod account;
 pub mod admin_log;
 pub mod admin_machine;
+pub mod admin_notice;
 pub mod admin_templates;
+pub mod admin_usage;
 pub mod admin_users;
 pub mod admin_workspaces;
 pub mod assets;
@@ -82,6 +86,17 @@ pub struct Frame {
     pub now: Timestamp,
     /// What the last action did, in one sentence; shown once on top.
     pub notice: Option<String>,
+    /// What the site tells everybody.
+    pub announcement: Option<Announcement>,
+}
+
+/// What the site tells everybody.
+#[derive(Debug, Clone)]
+pub struct Announcement {
+    /// Plain text; may be empty.
+    pub text: String,
+    /// Whether the site is closed for launches.
+    pub maintenance: bool,
 }
 
 impl Frame {

@@ -21,7 +21,7 @@ use super::answers::{error, honest_json, json as as_text, text};
 use super::identity::who;
 use super::status::Status;
 use super::{NAME, door};
-use crate::api::{launch_request, may_launch};
+use crate::api::may_launch;
 use crate::fetch;
 use crate::hub::{Caller, Hub};
 use crate::journal;
@@ -213,10 +213,7 @@ async fn start(hub: &Hub, account: &Account, template: &Template) -> Result<(), 
         }
         None => {}
     }
-    let request = launch_request(account, template.metadata.name.as_str(), NAME)?;
-    let workspace = hub.engine.launch(request).await?;
-    journal::about(format!("{} of {}", workspace.id, workspace.owner.id));
-    Ok(())
+    hub.launch(&Caller::Account(account.clone()), account, template.metadata.name.as_str(), NAME).await.map(drop)
 }
 
 async fn terminate(State(hub): State<Arc<Hub>>, method: Method, headers: HeaderMap) -> Response {

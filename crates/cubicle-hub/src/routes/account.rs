@@ -42,6 +42,7 @@ async fn page(
             scope: token.scope.as_str().to_owned(),
             created_at: token.created_at,
             expires_at: token.expires_at,
+            used_at: token.used_at,
         })
         .collect();
     let view = pages::account::View {

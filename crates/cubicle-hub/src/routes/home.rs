@@ -11,9 +11,8 @@ use serde::Deserialize;
 use super::rows::{ListQuery, notice, rows, searchable};
 use super::visitor::{Member, Posted};
 use super::{see_other, shown};
-use crate::api::{launch_request, may_launch};
+use crate::api::may_launch;
 use crate::hub::Hub;
-use crate::journal;
 use crate::pages;
 
 /// Own workspaces and the gallery.
@@ -65,12 +64,8 @@ pub(super) async fn launch_named(
 }
 
 async fn start(hub: &Hub, member: Member, template: &str, name: &str) -> Response {
-    let launched = async { hub.engine.launch(launch_request(&member.account, template, name)?).await };
-    match launched.await {
-        Ok(workspace) => {
-            journal::about(workspace.id.to_string());
-            see_other(&format!("/workspaces/{}", workspace.id))
-        }
+    match hub.launch(&member.caller(), &member.account, template, name).await {
+        Ok(workspace) => see_other(&format!("/workspaces/{}", workspace.id)),
         Err(problem) => {
             let status = crate::problem::status(problem.kind);
             page(hub, member, status, &ListQuery::default(), Some(problem)).await

@@ -1,6 +1,7 @@
 //! The hub's web pages: what each path reads, does and shows. How it looks is in [`crate::pages`].
 
 mod account;
+mod admin_institution;
 mod admin_site;
 mod admin_users;
 mod health;
@@ -74,6 +75,8 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         )
         .route("/admin/machine", get(admin_site::machine))
         .route("/admin/log", get(admin_site::audit_log))
+        .route("/admin/notice", get(admin_institution::notice).post(admin_institution::set_notice))
+        .route("/admin/usage", get(admin_institution::usage))
         .route("/assets/{name}", get(asset))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

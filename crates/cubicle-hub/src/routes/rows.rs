@@ -81,6 +81,7 @@ pub(super) fn notice(done: &str) -> Option<String> {
         "proven" => "The walls were proven again just now.",
         "disabled" => "The account is closed and its sessions ended.",
         "enabled" => "The account is open again.",
+        "notice" => "Saved. Every page says so within seconds.",
         "template-saved" => "The template is saved.",
         "template-deleted" => "The template is gone. Its workspaces live on.",
         _ => return None,

@@ -18,8 +18,9 @@ use crate::api;
 use crate::cookies;
 use crate::hub::{Caller, Hub};
 use crate::journal;
+use crate::notice::Notice;
 use crate::origin::is_own_path;
-use crate::pages::{Frame, Viewer};
+use crate::pages::{Announcement, Frame, Viewer};
 use crate::proxy::encode;
 use crate::secret;
 use crate::server::{Client, Host};
@@ -37,6 +38,7 @@ pub(crate) struct Visitor {
     bound_to: SecretString,
     /// Sets the visitor's cookie, when it is new.
     new_cookie: Option<HeaderValue>,
+    announcement: Option<Announcement>,
 }
 
 impl Visitor {
@@ -57,7 +59,9 @@ impl Visitor {
             .extensions
             .get::<Client>()
             .map_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |Client(address)| *address);
-        Ok(Self { session, host, address, bound_to, new_cookie })
+        let announcement =
+            hub.notices.seen().map(|Notice { text, maintenance, .. }| Announcement { text, maintenance });
+        Ok(Self { session, host, address, bound_to, new_cookie, announcement })
     }
 
     /// What surrounds the page.
@@ -70,6 +74,7 @@ impl Visitor {
             csrf: secret::form_token(self.bound_to.expose_secret()),
             now: Timestamp::now(),
             notice,
+            announcement: self.announcement.clone(),
         }
     }
 

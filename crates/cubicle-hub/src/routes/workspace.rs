@@ -160,10 +160,7 @@ pub(super) async fn start(
     Posted(NoFields {}): Posted<NoFields>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
-    if let Err(problem) = member.caller().require_work() {
-        return member.refuse(problem).into_response();
-    }
-    match hub.engine.start(&workspace.id).await {
+    match hub.start(&member.caller(), &workspace).await {
         Ok(workspace) => see_other(&format!("/workspaces/{}", workspace.id)),
         Err(problem) => member.refuse(problem).into_response(),
     }

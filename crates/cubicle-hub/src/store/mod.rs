@@ -3,6 +3,7 @@
 
 mod records;
 mod shared;
+mod shared_site;
 mod sqlite;
 
 #[cfg(test)]
@@ -11,11 +12,15 @@ mod tests;
 use cubicle_core::name::{UserId, UserName, WorkspaceId};
 use cubicle_core::problem::Problem;
 use jiff::Timestamp;
+use jiff::civil::Date;
+use std::time::Duration;
 
 pub(crate) use records::{Account, ApiToken, Granted, Identity, NewAccount, Role, Scope, Session, Vouched};
 pub(crate) use shared::Shared;
 pub(crate) use sqlite::File;
 
+use crate::accounting::Used;
+use crate::notice::Notice;
 use crate::secret::Digest;
 
 /// Where it is kept.
@@ -93,6 +98,19 @@ both! {
     fn tokens(account: UserId) -> Vec<ApiToken>;
     /// Deletes a token; false when there is none.
     fn delete_token(account: UserId, id: String) -> bool;
+    /// What the site tells everybody.
+    fn notice() -> Option<Notice>;
+    /// Replaces it.
+    fn set_notice(notice: Option<Notice>) -> ();
+    /// Takes the time since the last sample of what people use, when that is at least so long ago:
+    /// of all hubs that ask, one gets it.
+    fn claim_usage(now: Timestamp, least: Duration) -> Option<Timestamp>;
+    /// Adds to what accounts used on a day.
+    fn add_usage(day: Date, used: Vec<(UserId, Used)>) -> ();
+    /// What accounts used from one day to another, both counted, by account.
+    fn usage(from: Date, to: Date) -> Vec<(UserId, Used)>;
+    /// Notes that a token was used.
+    fn note_token_use(digest: Digest, at: Timestamp) -> ();
     /// Whether it answers.
     fn ping() -> ();
     /// Forgets what has expired.

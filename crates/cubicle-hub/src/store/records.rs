@@ -192,6 +192,8 @@ pub(crate) struct ApiToken {
     pub(crate) created_at: Timestamp,
     /// When it ends.
     pub(crate) expires_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub(crate) used_at: Option<Timestamp>,
 }
 
 /// How many tokens an account may have.

@@ -18,12 +18,12 @@ use super::records::{
 use crate::secret::Digest;
 
 /// How often a write is tried again that somebody else came before.
-const ATTEMPTS: usize = 8;
+pub(super) const ATTEMPTS: usize = 8;
 
 /// The site's registry.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    registry: Arc<dyn Registry>,
+    pub(super) registry: Arc<dyn Registry>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,6 +86,8 @@ struct TokenRecord {
     scope: Scope,
     created_at: Timestamp,
     expires_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_at: Option<Timestamp>,
 }
 
 impl AccountRecord {
@@ -111,13 +113,13 @@ fn record_name(name: &UserName) -> String {
     format!("a-{hash}")
 }
 
-fn read<T: DeserializeOwned>(record: &Record) -> Result<T, Problem> {
+pub(super) fn read<T: DeserializeOwned>(record: &Record) -> Result<T, Problem> {
     serde_json::from_value(record.value.clone()).map_err(|error| {
         Problem::engine(format!("the record {} cannot be read: {error}", record.name), "delete it, or restore it")
     })
 }
 
-fn written(value: &impl Serialize) -> Result<serde_json::Value, Problem> {
+pub(super) fn written(value: &impl Serialize) -> Result<serde_json::Value, Problem> {
     serde_json::to_value(value).map_err(|error| Problem::engine(format!("a record cannot be written: {error}"), ""))
 }
 
@@ -453,8 +455,8 @@ impl Shared {
             return Err(too_many_tokens(count));
         }
         let (record, _) = self.by_id(&account).await?;
-        let ApiToken { id, name, scope, created_at, expires_at } = token;
-        let token = TokenRecord { account: record.name, id, name, scope, created_at, expires_at };
+        let ApiToken { id, name, scope, created_at, expires_at, used_at } = token;
+        let token = TokenRecord { account: record.name, id, name, scope, created_at, expires_at, used_at };
         self.make(Kind::Token, &digest.hexadecimal(), &token).await
     }
 
@@ -467,14 +469,21 @@ impl Shared {
         }
     }
 
+    pub(crate) async fn note_token_use(&self, digest: Digest, at: Timestamp) -> Result<(), Problem> {
+        let Some(record) = self.registry.get_now(Kind::Token, &digest.hexadecimal()).await? else { return Ok(()) };
+        let token = TokenRecord { used_at: Some(at), ..read(&record)? };
+        // Whoever else wrote it has noted a use at about the same time, or ended it.
+        self.registry.replace(Kind::Token, Record { value: written(&token)?, ..record }).await.map(drop)
+    }
+
     async fn tokens_of(&self, account: &UserId) -> Result<Vec<(String, ApiToken)>, Problem> {
         let (account, _) = self.by_id(account).await?;
         let mut found = Vec::new();
         for record in self.registry.list_now(Kind::Token).await? {
             let token: TokenRecord = read(&record)?;
             if token.account == account.name && token.expires_at > Timestamp::now() {
-                let TokenRecord { id, name, scope, created_at, expires_at, .. } = token;
-                found.push((record.name, ApiToken { id, name, scope, created_at, expires_at }));
+                let TokenRecord { id, name, scope, created_at, expires_at, used_at, .. } = token;
+                found.push((record.name, ApiToken { id, name, scope, created_at, expires_at, used_at }));
             }
         }
         found.sort_by(|(_, a), (_, b)| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));

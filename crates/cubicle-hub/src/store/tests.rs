@@ -189,10 +189,14 @@ async fn a_closed_account_has_nothing_left() {
             scope: Scope::Read,
             created_at: Timestamp::from_millisecond(1000).expect("valid"),
             expires_at: Timestamp::from_millisecond(soon().as_millisecond()).expect("valid"),
+            used_at: None,
         };
         store.add_token(token, alice.id.clone(), kept.clone()).await.expect("kept");
         store.add_link(link, alice.id.clone(), soon()).await.expect("kept");
-        assert_eq!(store.tokens(alice.id.clone()).await.expect("listed"), [kept]);
+        assert_eq!(store.tokens(alice.id.clone()).await.expect("listed"), std::slice::from_ref(&kept));
+        let used_at = Some(Timestamp::from_millisecond(2000).expect("valid"));
+        store.note_token_use(token, used_at.expect("a time")).await.expect("noted");
+        assert_eq!(store.tokens(alice.id.clone()).await.expect("listed"), [ApiToken { used_at, ..kept }]);
         assert_eq!(store.token(token).await.expect("asked").map(|(_, scope)| scope), Some(Scope::Read));
         assert!(!store.delete_token(alice.id.clone(), "other".to_owned()).await.expect("asked"));
         assert_eq!(store.set_disabled(alice.id.clone(), true).await.expect("closed"), [session]);
@@ -243,5 +247,53 @@ async fn a_person_is_one_account_per_provider() {
         assert!(store.session(two).await.expect("asked").is_some());
         assert_eq!(store.end_vouched_sessions(identity("https://one"), None).await.expect("ended"), [two]);
         assert!(store.session(theirs).await.expect("asked").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_notice_is_replaced_and_taken_away() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        assert_eq!(store.notice().await.expect("asked"), None);
+        let at = Timestamp::from_millisecond(1000).expect("valid");
+        for (text, maintenance) in [("Tonight at eight.", false), ("", true)] {
+            let notice = Notice { text: text.to_owned(), maintenance, at };
+            store.set_notice(Some(notice.clone())).await.expect("set");
+            assert_eq!(store.notice().await.expect("asked"), Some(notice));
+        }
+        store.set_notice(None).await.expect("set");
+        assert_eq!(store.notice().await.expect("asked"), None);
+    }
+}
+
+#[tokio::test]
+async fn usage_adds_up_by_day_and_each_sample_is_one_hubs() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        let (alice, bob) = (person(&store, "alice").await.id, person(&store, "bob").await.id);
+        let day = |text: &str| text.parse::<Date>().expect("a day");
+        let used = |seconds| Used { seconds, cpu: 2, used_cpu: 3, memory: 4, storage: 5 };
+        store
+            .add_usage(day("2026-01-31"), vec![(alice.clone(), used(1)), (bob.clone(), used(9))])
+            .await
+            .expect("added");
+        store.add_usage(day("2026-01-31"), vec![(alice.clone(), used(10))]).await.expect("added");
+        store.add_usage(day("2026-02-01"), vec![(alice.clone(), used(100))]).await.expect("added");
+        let of = async |from: &str, to: &str, who: &UserId| {
+            let all = store.usage(day(from), day(to)).await.expect("asked");
+            all.into_iter().find(|(id, _)| id == who).map(|(_, used)| used)
+        };
+        assert_eq!(of("2026-01-01", "2026-12-31", &alice).await.expect("used").seconds, 111);
+        assert_eq!(of("2026-01-31", "2026-01-31", &alice).await.expect("used"), {
+            Used { seconds: 11, cpu: 4, used_cpu: 6, memory: 8, storage: 10 }
+        });
+        assert_eq!(of("2026-02-01", "2026-02-02", &bob).await, None);
+
+        let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).expect("valid");
+        let least = Duration::from_secs(30);
+        assert_eq!(store.claim_usage(at(0), least).await.expect("asked"), None, "there was no sample before");
+        assert_eq!(store.claim_usage(at(10), least).await.expect("asked"), None, "somebody else has it");
+        assert_eq!(store.claim_usage(at(60), least).await.expect("asked"), Some(at(0)));
+        assert_eq!(store.claim_usage(at(50), least).await.expect("asked"), Some(at(60)), "a clock that was set back");
     }
 }

@@ -9,6 +9,7 @@ mod browser;
 mod engine;
 mod hostile;
 mod https;
+mod institution;
 mod issuer;
 mod log;
 mod notebook;

@@ -8,6 +8,8 @@
 // Printed columns repeat words that clippy takes for attributes given twice.
 #![allow(clippy::duplicated_attributes)]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -212,4 +214,80 @@ pub struct ApiTokenSpec {
     pub created_at: MicroTime,
     /// When it ends by itself.
     pub expires_at: MicroTime,
+    /// When it was last used, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<MicroTime>,
+}
+
+/// The specification of [`Notice`].
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "cubicle.dev",
+    version = "v1alpha1",
+    kind = "Notice",
+    plural = "notices",
+    namespaced,
+    doc = "What the site tells everybody; the one that is named site counts.",
+    annotation("helm.sh/resource-policy", "keep"),
+    printcolumn(name = "Text", type_ = "string", json_path = ".spec.text"),
+    printcolumn(name = "Maintenance", type_ = "boolean", json_path = ".spec.maintenance"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NoticeSpec {
+    /// The announcement: one line.
+    #[schemars(length(max = 500))]
+    pub text: String,
+    /// Whether the site is closed for launches.
+    pub maintenance: bool,
+    /// When it was written.
+    pub at: MicroTime,
+}
+
+/// The specification of [`Usage`].
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "cubicle.dev",
+    version = "v1alpha1",
+    kind = "Usage",
+    plural = "usages",
+    namespaced,
+    doc = "What an account used in a month. The hubs alone write it; sampled says when the last sample was.",
+    annotation("helm.sh/resource-policy", "keep"),
+    printcolumn(name = "Account", type_ = "string", json_path = ".spec.account"),
+    printcolumn(name = "Month", type_ = "string", json_path = ".spec.month"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageSpec {
+    /// The account's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^u-[a-z0-9]{12}$"))]
+    pub account: Option<String>,
+    /// Which month, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}$"))]
+    pub month: Option<String>,
+    /// By the day of the month, two digits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub days: BTreeMap<String, DayUsage>,
+    /// When the last sample was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled_at: Option<MicroTime>,
+}
+
+/// What was used on a day.
+#[derive(schemars::JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DayUsage {
+    /// Seconds times workspaces that ran.
+    pub seconds: u64,
+    /// Thousandths of a CPU set aside, times seconds.
+    pub cpu: u64,
+    /// Processor time really used, in microseconds; 0 where the engine does not count it.
+    pub used_cpu: u64,
+    /// Memory set aside, in MiB times seconds.
+    pub memory: u64,
+    /// Storage set aside, in MiB times seconds.
+    pub storage: u64,
 }

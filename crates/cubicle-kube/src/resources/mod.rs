@@ -5,7 +5,7 @@ mod template;
 mod workspace;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResourceExt;
@@ -22,6 +22,8 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         hub::Ticket::crd(),
         hub::SignInLink::crd(),
         hub::ApiToken::crd(),
+        hub::Notice::crd(),
+        hub::Usage::crd(),
     ];
     [Template::crd(), Workspace::crd()].into_iter().chain(hubs).map(without_unsigned_formats).collect()
 }
@@ -33,6 +35,9 @@ fn without_unsigned_formats(mut definition: CustomResourceDefinition) -> CustomR
             schema.format = None;
         }
         schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(strip);
+        if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+            strip(values);
+        }
         if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
             strip(items);
         }

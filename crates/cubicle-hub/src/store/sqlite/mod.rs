@@ -6,7 +6,9 @@
 mod accounts;
 mod links;
 mod sessions;
+mod site;
 mod tokens;
+mod usage;
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -19,7 +21,8 @@ use rusqlite_migration::{M, Migrations};
 
 use super::records;
 
-const STEPS: &[M<'static>] = &[M::up(include_str!("schema.sql")), M::up(include_str!("identity.sql"))];
+const STEPS: &[M<'static>] =
+    &[M::up(include_str!("schema.sql")), M::up(include_str!("identity.sql")), M::up(include_str!("site.sql"))];
 
 /// The open database. Cloning shares it.
 #[derive(Clone)]

@@ -63,7 +63,7 @@ impl File {
         let now = Timestamp::now().as_millisecond();
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, name, scope, created_at, expires_at FROM tokens
+                "SELECT id, name, scope, created_at, expires_at, used_at FROM tokens
                  WHERE account = ?1 AND expires_at > ?2 ORDER BY created_at, id",
             )?;
             let tokens = statement
@@ -75,10 +75,21 @@ impl File {
                         scope: scope.parse().map_err(|problem: Problem| unreadable(&problem.what))?,
                         created_at: timestamp(row.get(3)?)?,
                         expires_at: timestamp(row.get(4)?)?,
+                        used_at: row.get::<_, Option<i64>>(5)?.map(timestamp).transpose()?,
                     })
                 })?
                 .collect::<Result<_, _>>()?;
             Ok(tokens)
+        })
+        .await
+    }
+
+    /// Notes that a token was used.
+    pub(crate) async fn note_token_use(&self, digest: Digest, at: Timestamp) -> Result<(), Problem> {
+        self.write(move |transaction| {
+            let row = (at.as_millisecond(), digest.bytes());
+            transaction.execute("UPDATE tokens SET used_at = ?1 WHERE digest = ?2", row)?;
+            Ok(())
         })
         .await
     }
