@@ -151,11 +151,14 @@ fn hold(whose: &str, caps: &Amounts, used: Sum, added: Sum) -> Result<(), Proble
             remedy,
         )
     };
-    let amounts: [(&str, u64, u64, Option<u64>, &dyn Fn(u64) -> String); 4] = [
-        ("workspaces", used.workspaces, added.workspaces, caps.workspaces, &|amount| amount.to_string()),
-        ("CPU", used.cpu, added.cpu, caps.cpu.map(|cap| cap.0), &|amount| MilliCpu(amount).to_string()),
-        ("memory", used.memory, added.memory, caps.memory.map(|cap| cap.0), &|amount| Bytes(amount).to_string()),
-        ("storage", used.storage, added.storage, caps.storage.map(|cap| cap.0), &|amount| Bytes(amount).to_string()),
+    let plain: fn(u64) -> String = |amount| amount.to_string();
+    let bytes: fn(u64) -> String = |amount| Bytes(amount).to_string();
+    let processors: fn(u64) -> String = |amount| MilliCpu(amount).to_string();
+    let amounts = [
+        ("workspaces", used.workspaces, added.workspaces, caps.workspaces, plain),
+        ("CPU", used.cpu, added.cpu, caps.cpu.map(|cap| cap.0), processors),
+        ("memory", used.memory, added.memory, caps.memory.map(|cap| cap.0), bytes),
+        ("storage", used.storage, added.storage, caps.storage.map(|cap| cap.0), bytes),
     ];
     for (what, used, added, cap, shown) in amounts {
         if let Some(cap) = cap

@@ -9,7 +9,7 @@ use cubicle_core::problem::Problem;
 
 use crate::commands::{
     advise, audit, completions, controller, delete, doctor, egress, exec, guarantees, hub, image, import, launch, list,
-    logs, proxy, report, serve, show, start, stop, template, user, verify, volume,
+    logs, notice, proxy, report, serve, show, start, stop, template, token, usage, user, verify, volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -47,6 +47,11 @@ enum Command {
     Template(template::Command),
     #[command(subcommand)]
     User(user::Command),
+    #[command(subcommand)]
+    Token(token::Command),
+    #[command(subcommand)]
+    Notice(notice::Command),
+    Usage(usage::Arguments),
     #[command(subcommand)]
     Volume(volume::Command),
     #[command(subcommand)]
@@ -102,6 +107,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
         Command::Doctor(arguments) => arguments.run(context),
         Command::Template(command) => command.run(context),
         Command::User(command) => command.run(context),
+        Command::Token(command) => command.run(context),
+        Command::Notice(command) => command.run(context),
+        Command::Usage(arguments) => arguments.run(context),
         Command::Volume(command) => command.run(context),
         Command::Image(command) => command.run(context),
         Command::Import(command) => command.run(context),

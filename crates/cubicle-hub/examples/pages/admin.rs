@@ -3,7 +3,10 @@
 use cubicle_core::engine::{DoctorFinding, DoctorStatus};
 use cubicle_core::problem::Problem;
 use cubicle_core::workspace::State;
-use cubicle_hub::pages::{admin_machine, admin_templates, admin_users, admin_workspaces, confirm};
+use cubicle_hub::pages::{
+    Announcement, Frame, admin_machine, admin_notice, admin_templates, admin_usage, admin_users, admin_workspaces,
+    confirm,
+};
 
 use crate::Rendered;
 use crate::sample::{HOSTILE, RIGHT_TO_LEFT, at, busy, frame, paging, quiet, templates, user_id, workspace};
@@ -142,6 +145,38 @@ fn machine() -> Vec<Rendered> {
     vec![("admin-machine", good), ("admin-machine-missing", view(&findings))]
 }
 
+fn institution_pages() -> Vec<Rendered> {
+    let row = |name: &str, scale: f64| admin_usage::Row {
+        name: name.to_owned(),
+        amounts: [41.25, 82.5, 7.75, 330.0, 12_480.0].map(|amount| amount * scale),
+        cost: Some(17.32 * scale),
+    };
+    let usage = |users: Vec<admin_usage::Row>| {
+        admin_usage::render(&admin_usage::View {
+            frame: frame(true),
+            from: "2026-03-01".to_owned(),
+            to: "2026-03-14".to_owned(),
+            currency: "EUR".to_owned(),
+            users,
+        })
+    };
+    let closed = Frame {
+        announcement: Some(Announcement { text: format!("New disks, until noon. {HOSTILE}"), maintenance: true }),
+        ..frame(true)
+    };
+    let notice = admin_notice::View {
+        frame: closed,
+        text: "New disks, until noon.".to_owned(),
+        maintenance: true,
+        problem: Some(Problem::bad_input("the announcement has 501 characters", "use one line of up to 500")),
+    };
+    vec![
+        ("admin-usage", usage(vec![row("grace.hopper", 3.0), row(RIGHT_TO_LEFT, 1.0), row(HOSTILE, 0.1)])),
+        ("admin-usage-empty", usage(Vec::new())),
+        ("admin-notice", admin_notice::render(&notice)),
+    ]
+}
+
 fn confirmations() -> Vec<Rendered> {
     let page = |action| confirm::render(&confirm::View { frame: frame(true), action });
     vec![
@@ -158,5 +193,8 @@ fn confirmations() -> Vec<Rendered> {
 
 /// All of them.
 pub(crate) fn pages() -> Vec<Rendered> {
-    [users(), workspaces(), template_pages(), machine(), confirmations()].into_iter().flatten().collect()
+    [users(), workspaces(), template_pages(), machine(), institution_pages(), confirmations()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -82,6 +82,7 @@ fn account_pages() -> Vec<Rendered> {
         scope: "read".to_owned(),
         created_at: at("09:00:00"),
         expires_at: at("23:00:00"),
+        used_at: (name == "nightly export").then(|| at("11:58:00")),
     };
     vec![
         ("account-first", account::render(&empty)),

@@ -194,9 +194,10 @@ async fn a_closed_account_has_nothing_left() {
         store.add_token(token, alice.id.clone(), kept.clone()).await.expect("kept");
         store.add_link(link, alice.id.clone(), soon()).await.expect("kept");
         assert_eq!(store.tokens(alice.id.clone()).await.expect("listed"), std::slice::from_ref(&kept));
-        let used_at = Some(Timestamp::from_millisecond(2000).expect("valid"));
-        store.note_token_use(token, used_at.expect("a time")).await.expect("noted");
-        assert_eq!(store.tokens(alice.id.clone()).await.expect("listed"), [ApiToken { used_at, ..kept }]);
+        let at = Timestamp::from_millisecond(2000).expect("valid");
+        store.note_token_use(token, at).await.expect("noted");
+        let used = ApiToken { used_at: Some(at), ..kept };
+        assert_eq!(store.tokens(alice.id.clone()).await.expect("listed"), [used]);
         assert_eq!(store.token(token).await.expect("asked").map(|(_, scope)| scope), Some(Scope::Read));
         assert!(!store.delete_token(alice.id.clone(), "other".to_owned()).await.expect("asked"));
         assert_eq!(store.set_disabled(alice.id.clone(), true).await.expect("closed"), [session]);

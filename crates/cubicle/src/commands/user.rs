@@ -34,6 +34,9 @@ pub(crate) enum Command {
         /// A group of the user, for templates that are for groups only; may be repeated
         #[arg(long, value_name = "GROUP")]
         group: Vec<String>,
+        /// An account for programs: nobody signs in to it, `cubicle token add` gives it tokens
+        #[arg(long)]
+        service: bool,
     },
     /// List users
     #[command(after_help = "Example:\n  cubicle user list")]
@@ -81,6 +84,9 @@ struct Account {
     /// The groups that restricted templates ask for.
     #[serde(default)]
     groups: Vec<String>,
+    /// For programs.
+    #[serde(default)]
+    service: bool,
     created_at: Timestamp,
 }
 
@@ -94,12 +100,18 @@ struct Link {
 impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         match self {
-            Self::Add { name, admin, role, group } => {
+            Self::Add { name, admin, role, group, service } => {
                 let name: UserName = name.parse()?;
                 let role = if admin { Role::Admin } else { role };
-                let body = json!({ "name": name, "role": role, "groups": group });
+                let body = json!({ "name": name, "role": role, "groups": group, "service": service });
                 let account: Account = call(context, Method::POST, "/api/v1/users", Some(&body))?;
                 context.printer.print(&account, |_| {
+                    if service {
+                        return format!(
+                            "{} added; `cubicle token add {}` makes it a token\n",
+                            account.name, account.name
+                        );
+                    }
                     format!("{} added; it signs in with `cubicle user sign-in-link {}`\n", account.name, account.name)
                 })?;
             }
