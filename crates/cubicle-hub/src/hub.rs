@@ -17,7 +17,7 @@ use crate::caps::Caps;
 use crate::config::{HubConfig, Records, Timing};
 use crate::identity::{Identities, PortalSettings};
 use crate::journal::Journal;
-use crate::limit::SignInLimits;
+use crate::limit::{LaunchLimits, SignInLimits};
 use crate::liveness::Liveness;
 use crate::meter::Meter;
 use crate::notice::NoticeBoard;
@@ -36,6 +36,7 @@ pub(crate) struct Hub {
     pub(crate) identities: Identities,
     pub(crate) passwords: Passwords,
     pub(crate) limits: SignInLimits,
+    pub(crate) launches: LaunchLimits,
     pub(crate) liveness: Liveness,
     pub(crate) activity: ActivityBook,
     pub(crate) meter: Meter,
@@ -140,6 +141,7 @@ impl Hub {
             identities: Identities::new(&config.sign_in)?,
             passwords: Passwords::new()?,
             limits: SignInLimits::default(),
+            launches: LaunchLimits::default(),
             liveness: Liveness::default(),
             activity: ActivityBook::default(),
             meter: Meter::default(),

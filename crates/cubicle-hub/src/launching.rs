@@ -33,6 +33,7 @@ impl Hub {
         caller.require_work()?;
         let request = request(account, template, name)?;
         self.require_open(caller).await?;
+        self.count(caller, account)?;
         let _turn = self.admit(account, &request.template).await?;
         let workspace = self.engine.launch(request).await?;
         journal::about(format!("{} of {}", workspace.id, workspace.owner.id));
@@ -51,8 +52,17 @@ impl Hub {
             // Whoever has it started, it is its owner's.
             _ => self.store.account(workspace.owner.name.as_str()).await?,
         };
+        self.count(caller, &account)?;
         let _turn = self.admit(&account, &workspace.template).await?;
         self.engine.start(&workspace.id).await
+    }
+
+    /// The machine's administrator has the machine anyway.
+    fn count(&self, caller: &Caller, account: &Account) -> Result<(), Problem> {
+        match caller {
+            Caller::Root => Ok(()),
+            Caller::Account(_) => self.launches.count(&account.id),
+        }
     }
 
     async fn admit(

@@ -1,11 +1,13 @@
 //! How often somebody may fail to sign in: per account, so that one password cannot be guessed;
-//! per address, so that many cannot be tried.
+//! per address, so that many cannot be tried. And how often somebody may launch, so that no script
+//! in a loop keeps the machine from everybody else.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cubicle_core::name::UserId;
 use cubicle_core::problem::{Problem, ProblemKind};
 
 /// Failures that an account may have within [`WINDOW`].
@@ -87,6 +89,43 @@ impl SignInLimits {
     }
 }
 
+/// Launches that an account may ask for within [`LAUNCH_WINDOW`].
+const LAUNCHES: u32 = 240;
+/// How long a launch counts.
+const LAUNCH_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Launches of late.
+#[derive(Default)]
+pub(crate) struct LaunchLimits {
+    launches: Mutex<HashMap<UserId, (Instant, u32)>>,
+}
+
+impl LaunchLimits {
+    /// Counts a launch for this account.
+    ///
+    /// # Errors
+    /// There were too many within the hour.
+    pub(crate) fn count(&self, account: &UserId) -> Result<(), Problem> {
+        self.count_at(account, Instant::now())
+    }
+
+    fn count_at(&self, account: &UserId, now: Instant) -> Result<(), Problem> {
+        let mut launches = self.launches.lock().unwrap_or_else(PoisonError::into_inner);
+        launches.retain(|_, (began, _)| now.duration_since(*began) < LAUNCH_WINDOW);
+        let (began, count) = launches.entry(account.clone()).or_insert((now, 0));
+        if *count >= LAUNCHES {
+            let wait = (LAUNCH_WINDOW - now.duration_since(*began)).as_secs().div_ceil(60);
+            return Err(Problem::new(
+                ProblemKind::Exhausted,
+                format!("{LAUNCHES} launches were asked for by this account within an hour"),
+                format!("try again in {wait} minutes"),
+            ));
+        }
+        *count += 1;
+        Ok(())
+    }
+}
+
 /// Who holds one IPv6 address holds its /64.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -125,6 +164,20 @@ mod tests {
         }
         assert!(limits.attempt_at("other", address("2001:db8::ffff"), now).is_err());
         assert!(limits.attempt_at("other", address("2001:db8:0:1::1"), now).is_ok());
+    }
+
+    #[test]
+    fn launches_are_counted_by_the_hour_and_account() {
+        let limits = LaunchLimits::default();
+        let now = Instant::now();
+        let [alice, bob] = [1, 2].map(|number| UserId::from_random([number; 12]));
+        for _ in 0..LAUNCHES {
+            limits.count_at(&alice, now).expect("within the limit");
+        }
+        let problem = limits.count_at(&alice, now).expect_err("refused");
+        assert!(problem.remedy.contains("60 minutes"), "{}", problem.remedy);
+        limits.count_at(&bob, now).expect("somebody else");
+        limits.count_at(&alice, now + LAUNCH_WINDOW).expect("an hour later");
     }
 
     #[test]

@@ -79,6 +79,13 @@ impl Launch {
     }
 }
 
+/// What somebody who waits is told.
+fn in_line(place: usize, wait: Duration) -> String {
+    let seconds = wait.as_secs().max(1);
+    let about = if seconds < 90 { format!("{seconds} s") } else { format!("{} minutes", seconds.div_ceil(60)) };
+    format!("number {place} in line, about {about}")
+}
+
 /// Runs one launch to its end. Never panics on what it is given; every end is recorded.
 pub(crate) async fn run(supervisor: Arc<Supervisor>, id: WorkspaceId) {
     let now = Instant::now();
@@ -110,7 +117,10 @@ pub(crate) async fn run(supervisor: Arc<Supervisor>, id: WorkspaceId) {
 
 impl Launch {
     async fn path(&mut self) -> Result<(), Failure> {
-        let row = self.supervisor.store.row(&self.id)?;
+        let supervisor = self.supervisor.clone();
+        let most = site::Site::read(&supervisor.layout)?.launches_at_once();
+        let _turn = supervisor.queue.turn(most, |place, wait| self.say(Progress::Running, in_line(place, wait))).await;
+        let row = supervisor.store.row(&self.id)?;
         self.say(
             Progress::Done,
             format!(

@@ -11,6 +11,7 @@ mod launch;
 pub mod layout;
 mod machine;
 mod proving;
+mod queue;
 mod recover;
 pub mod serve;
 mod server;

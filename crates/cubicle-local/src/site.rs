@@ -17,9 +17,22 @@ use crate::store::Row;
 pub struct Site {
     /// When an image is refused for what a scanner found in it.
     pub image_scan: ScanRule,
+    /// How many launches go on at the same time; the others wait in line. One more than there are
+    /// processors when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launches_at_once: Option<std::num::NonZeroUsize>,
 }
 
 impl Site {
+    /// How many launches go on at the same time.
+    pub(crate) fn launches_at_once(&self) -> usize {
+        // One more: while one waits for a disk, the processors have work.
+        self.launches_at_once.map_or_else(
+            || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) + 1,
+            std::num::NonZeroUsize::get,
+        )
+    }
+
     /// Reads the document.
     ///
     /// # Errors
@@ -75,6 +88,8 @@ mod tests {
             Site::read(&layout)
         };
         assert_eq!(write("\n"), Ok(Site::default()));
+        assert_eq!(write("launchesAtOnce: 7").expect("rules").launches_at_once(), 7);
+        assert!(write("launchesAtOnce: 0").is_err());
         let site = write("imageScan: {refuse: high, required: true, maxAge: 7d}").expect("rules");
         assert_eq!((site.image_scan.refuse, site.image_scan.required), (Severity::High, true));
         assert!(site.image_scan.fixable_only);

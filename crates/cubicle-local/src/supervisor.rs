@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::layout::Layout;
 use crate::machine;
+use crate::queue::Queue;
 use crate::settle::secret;
 use crate::store::{Private, Row, Store};
 use crate::templates::no_template;
@@ -74,6 +75,8 @@ pub(crate) struct Supervisor {
     live: Mutex<HashMap<WorkspaceId, Arc<Live>>>,
     /// One preparation of a user's home at a time.
     homes: Mutex<HashMap<UserId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Launches in order.
+    pub(crate) queue: Queue,
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,7 +85,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Supervisor {
     pub(crate) fn new(layout: Layout, store: Store, settings: Settings) -> Self {
-        Self { layout, store, settings, live: Mutex::default(), homes: Mutex::default() }
+        Self { layout, store, settings, live: Mutex::default(), homes: Mutex::default(), queue: Queue::default() }
     }
 
     pub(crate) fn live(&self, id: &WorkspaceId) -> Arc<Live> {
