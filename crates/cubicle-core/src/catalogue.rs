@@ -113,4 +113,6 @@ fn belongs_to(attempt: &str, id: &str) -> bool {
 }
 
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod tests;
