@@ -40,7 +40,7 @@ pub(super) struct Ahead {
 impl Ahead {
     /// The control, when it is of now and of what stands around now.
     fn fits(self, now: &Proving) -> Option<Controlled> {
-        (self.proving == *now && self.asked.elapsed() < FRESH).then_some(self.before)
+        self.proving.stands_for(now, self.asked.elapsed()).then_some(self.before)
     }
 }
 
@@ -170,6 +170,11 @@ impl Proving {
         })
     }
 
+    /// Whether a control of this age that was asked for this is one for what stands around now.
+    fn stands_for(&self, now: &Self, age: Duration) -> bool {
+        self == now && age < FRESH
+    }
+
     async fn again(&self, context: &Context, request: &Request<'_>) -> Result<Self, Error> {
         let egress = self.situation.cluster.as_ref().and_then(|cluster| cluster.egress.clone());
         Self::read(context, request, &self.node, egress).await
@@ -202,5 +207,42 @@ fn situation(template: &Document, pids: Option<u32>, boot_id: String, cluster: C
         id_base: 0,
         boot_id,
         cluster: Some(cluster),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(node: &str, reference: &str, boot_id: &str, pids: Option<u32>) -> Proving {
+        let template: Document = serde_json::from_value(serde_json::json!({
+            "apiVersion": "cubicle.dev/v1alpha1", "kind": "Template", "metadata": {"name": "lab"},
+            "spec": {"image": "lab"},
+        }))
+        .expect("a template");
+        Proving {
+            node: node.to_owned(),
+            reference: reference.parse().expect("an address"),
+            situation: situation(&template, pids, boot_id.to_owned(), Cluster::default()),
+        }
+    }
+
+    #[test]
+    fn a_control_ahead_counts_for_the_same_surroundings_and_two_seconds() {
+        let asked = found("node-1", "10.0.0.1:8000", "boot", Some(100));
+        let same = found("node-1", "10.0.0.1:8000", "boot", Some(100));
+        assert!(asked.stands_for(&same, Duration::from_millis(1999)));
+        assert!(!asked.stands_for(&same, FRESH), "too old");
+        for other in [
+            found("node-2", "10.0.0.1:8000", "boot", Some(100)),
+            found("node-1", "10.0.0.2:8000", "boot", Some(100)),
+            found("node-1", "10.0.0.1:8000", "booted again", Some(100)),
+            found("node-1", "10.0.0.1:8000", "boot", Some(200)),
+        ] {
+            assert!(!asked.stands_for(&other, Duration::ZERO));
+        }
+        let mut elsewhere = found("node-1", "10.0.0.1:8000", "boot", Some(100));
+        elsewhere.situation.cluster = None;
+        assert!(!asked.stands_for(&elsewhere, Duration::ZERO), "what stands around the pod has changed");
     }
 }
