@@ -2,6 +2,7 @@
 //! in SQLite, and answers the hub and the command line over Unix sockets.
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod client;
 pub mod doctor;
 mod idle;

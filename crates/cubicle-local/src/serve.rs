@@ -161,7 +161,7 @@ fn supervisor(layout: &Layout, options: &Options) -> Result<Supervisor, Problem>
 }
 
 /// One engine per home: a second one is refused while the first lives.
-fn lock(layout: &Layout) -> Result<File, Problem> {
+pub(crate) fn lock(layout: &Layout) -> Result<File, Problem> {
     let path = layout.run().join("serve.lock");
     let file = File::create(&path).map_err(|error| failed("the lock", error))?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {

@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cubicle_core::problem::Problem;
 
 use crate::commands::{
-    advise, audit, completions, controller, delete, doctor, egress, exec, guarantees, hub, image, import, launch, list,
-    logs, notice, proxy, report, serve, show, start, stop, template, token, usage, user, verify, volume,
+    advise, audit, backup, completions, controller, delete, doctor, egress, exec, guarantees, hub, image, import,
+    launch, list, logs, notice, proxy, report, serve, show, start, stop, template, token, usage, user, verify, volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -71,6 +71,8 @@ enum Command {
     Report(report::Arguments),
     Guarantees(guarantees::Arguments),
     Audit(Box<audit::Arguments>),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Completions(completions::Arguments),
 }
 
@@ -125,6 +127,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
         Command::Verify(arguments) => arguments.run(context),
         Command::Report(arguments) => arguments.run(context),
         Command::Guarantees(arguments) => arguments.run(context),
+        Command::Backup(arguments) => arguments.run(context),
+        Command::Restore(arguments) => arguments.run(context),
         Command::Audit(arguments) => arguments.run(context),
         Command::Completions(arguments) => arguments.run(context),
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod advise;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod controller;
 pub(crate) mod delete;
