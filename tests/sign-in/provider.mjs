@@ -14,6 +14,10 @@ const PEOPLE = {
   ada: { preferred_username: "ada", groups: ["physics", "staff"], roles: ["operators"] },
   grace: { preferred_username: "grace", groups: ["chemistry"], roles: ["auditors"] },
   mallory: { preferred_username: "admin", groups: [], roles: [] },
+  // Says of herself what makes her look like ada, but what nobody checked.
+  eve: { preferred_username: "ada", email: "ada@example.org", email_verified: false, hd: "example.org", groups: ["chemistry"] },
+  // An operator in none of the groups; the address is in the operators' domain.
+  trudy: { preferred_username: "trudy", email: "trudy@staff.example.org", email_verified: true, groups: [], roles: ["operators"] },
 };
 
 /** A request to the hub, at the place where it is. */
@@ -51,7 +55,7 @@ const provider = new Provider(ISSUER ?? `http://${place}`, {
       grant_types: ["authorization_code"],
     },
   ],
-  claims: { openid: ["sub"], profile: ["preferred_username", "groups", "roles"], email: ["email"] },
+  claims: { openid: ["sub"], profile: ["preferred_username", "groups", "roles"], email: ["email", "email_verified", "hd"] },
   features: { backchannelLogout: { enabled: true }, devInteractions: { enabled: true } },
   pkce: { required: () => true },
   // By itself it talks to no address of this machine, which is where the hub is.
