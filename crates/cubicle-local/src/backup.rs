@@ -211,7 +211,8 @@ fn read_into(file: &Path, folder: &Path) -> Result<Summary, Problem> {
         let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
         let known = KEPT.iter().any(|name| path.starts_with(name));
         let sort = matches!(kind, EntryType::Regular | EntryType::GNUSparse | EntryType::Directory);
-        if !(plain && known && sort) || !seen.insert(path.clone()) {
+        let new = seen.insert(path.clone());
+        if !(plain && known && sort && new) {
             return Err(no_backup(format!("it holds \"{}\"", path.display().to_string().escape_default())));
         }
         if !entry.unpack_in(folder).map_err(|error| damaged(&error))? {
