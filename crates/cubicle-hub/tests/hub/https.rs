@@ -17,7 +17,7 @@ const DOMAIN: &str = "desks.example.org";
 struct Secure {
     site: Site,
     connector: tokio_rustls::TlsConnector,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 async fn secure() -> Secure {
@@ -40,7 +40,7 @@ async fn secure() -> Secure {
         config.tls = Some(TlsFiles { certificate, key });
     })
     .await;
-    Secure { site, connector: tokio_rustls::TlsConnector::from(Arc::new(client)), _files: files }
+    Secure { site, connector: tokio_rustls::TlsConnector::from(Arc::new(client)), files }
 }
 
 impl Secure {
@@ -136,4 +136,31 @@ async fn plain_http_is_not_answered_there() {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
+    let secure = secure().await;
+    let (certificate, key) = (secure.files.path().join("chain.pem"), secure.files.path().join("key.pem"));
+    let served = async || {
+        let stream = TcpStream::connect(secure.site.address).await.expect("connected");
+        let name = ServerName::try_from(HUB.to_owned()).expect("a name");
+        // The connector trusts the first certificate alone, so that another one shows as an error.
+        secure.connector.connect(name, stream).await.map(drop)
+    };
+    served().await.expect("the first one");
+    std::fs::write(&certificate, "half of a certif").expect("written");
+    tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+    served().await.expect("the last good one stays");
+    let made = rcgen::generate_simple_self_signed([HUB.to_owned()]).expect("a certificate");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    std::fs::write(&certificate, made.cert.pem()).expect("written");
+    for _ in 0..60 {
+        if let Err(error) = served().await {
+            assert!(error.to_string().contains("certificate"), "{error}");
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    panic!("the new certificate is not served");
 }
