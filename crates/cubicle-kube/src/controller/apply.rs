@@ -41,9 +41,22 @@ pub(crate) fn sort(what: &str, error: kube::Error) -> Failure {
 
 /// What every workspace of the tenant stands on, and the workspace's own walls; the pod comes after them.
 pub(crate) async fn walls(client: &Client, tenant: &Tenant, built: &Built) -> Result<(), Failure> {
-    let namespace = tenant.namespace.name_any();
     let api = Api::<Namespace>::all(client.clone());
-    patch(&api, &tenant.namespace).await.map_err(|error| sort("the namespace", error))?;
+    let namespace = async { patch(&api, &tenant.namespace).await.map_err(|error| sort("the namespace", error)) };
+    // A tenant who comes again has a namespace: all of it at once then.
+    let (namespace, inside) = tokio::join!(namespace, inside(client, tenant, built));
+    namespace?;
+    match inside {
+        Err(Failure::Later(kube::Error::Api(status))) if status.is_not_found() => {
+            self::inside(client, tenant, built).await
+        }
+        other => other,
+    }
+}
+
+/// What lies in the tenant's namespace.
+async fn inside(client: &Client, tenant: &Tenant, built: &Built) -> Result<(), Failure> {
+    let namespace = tenant.namespace.name_any();
     let quota = Api::<ResourceQuota>::namespaced(client.clone(), &namespace);
     let limits = Api::<LimitRange>::namespaced(client.clone(), &namespace);
     let policies = Api::<NetworkPolicy>::namespaced(client.clone(), &namespace);

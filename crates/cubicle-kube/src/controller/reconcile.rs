@@ -13,7 +13,7 @@ use cubicle_core::workspace::{Progress, State, Step};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{self, Event};
 use kube::{Api, ResourceExt};
@@ -58,6 +58,14 @@ pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
         context.succeeded(&name);
         return Ok(Action::await_change());
     };
+    if workspace.metadata.deletion_timestamp.is_none() && !workspace.finalizers().iter().any(|one| one == FINALIZER) {
+        // A new one goes on at once: nothing is made before this is written, and the word that it is
+        // written need not be waited for.
+        let workspace = hold(&api, &workspace).await?;
+        let action = step(&workspace, &context).await?;
+        context.succeeded(&name);
+        return Ok(action);
+    }
     let inner = Arc::clone(&context);
     let action = finalizer::finalizer(&api, FINALIZER, Arc::new(workspace), |event| async move {
         match event {
@@ -72,6 +80,19 @@ pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
     })?;
     context.succeeded(&name);
     Ok(action)
+}
+
+/// Adds the finalizer to what was just read; refused when it has changed since.
+async fn hold(api: &Api<Workspace>, workspace: &Workspace) -> Result<Workspace, kube::Error> {
+    let mut finalizers = workspace.finalizers().to_vec();
+    finalizers.push(FINALIZER.to_owned());
+    let metadata = serde_json::json!({
+        "finalizers": finalizers,
+        "resourceVersion": workspace.metadata.resource_version,
+        "uid": workspace.metadata.uid,
+    });
+    let patch = Patch::Merge(serde_json::json!({ "metadata": metadata }));
+    api.patch(&workspace.name_any(), &PatchParams::default(), &patch).await
 }
 
 pub(crate) fn after_error(workspace: Arc<Workspace>, error: &Error, context: Arc<Context>) -> Action {
@@ -134,7 +155,17 @@ async fn find(workspace: &Workspace, context: &Context) -> Result<Result<Place, 
 }
 
 async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error> {
-    let place = match find(workspace, context).await? {
+    let status = workspace.status.as_ref();
+    let fresh = workspace.spec.run && status.is_none_or(|status| status.launch < workspace.spec.launch);
+    // What a launch begins with is read beside its pod, as each request takes its time.
+    let (found, beginning) = tokio::join!(find(workspace, context), async {
+        if !fresh {
+            return None;
+        }
+        let surroundings = Surroundings::read(&context.client, &context.settings);
+        Some(tokio::join!(template(workspace, context), surroundings))
+    });
+    let place = match found? {
         Ok(place) => place,
         Err(problem) => {
             let status = workspace.status.as_ref();
@@ -187,7 +218,11 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
         // A running notebook goes on when its template is gone or changed.
         (Next::Look, Some(pod)) => super::later::look(workspace, context, &place, pod).await,
         (next @ (Next::Begin | Next::Make | Next::Prove), _) => {
-            let document = match template(workspace, context).await? {
+            let (document, surroundings) = match beginning {
+                Some((document, surroundings)) => (document?, Some(surroundings)),
+                None => (template(workspace, context).await?, None),
+            };
+            let document = match document {
                 Ok(document) => document,
                 Err(problem) => {
                     context.end(workspace, State::Failed, &sentence(&problem)).await?;
@@ -195,9 +230,13 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
                 }
             };
             if next == Next::Begin {
-                begin(workspace, context, &place, &document).await
+                let surroundings = match surroundings {
+                    Some(surroundings) => surroundings?,
+                    None => Surroundings::read(&context.client, &context.settings).await?,
+                };
+                begin(workspace, context, &place, &document, &surroundings).await
             } else {
-                launch(workspace, context, &place, &document).await
+                launch(workspace, context, &place, &document, None).await
             }
         }
         // What needs a pod is not decided without one.
@@ -219,7 +258,13 @@ async fn template(workspace: &Workspace, context: &Context) -> Result<Result<Doc
 }
 
 /// A new launch: nothing of an earlier one is left, and what the gate will dial is settled.
-async fn begin(workspace: &Workspace, context: &Context, place: &Place, document: &Document) -> Result<Action, Error> {
+async fn begin(
+    workspace: &Workspace,
+    context: &Context,
+    place: &Place,
+    document: &Document,
+    surroundings: &Surroundings,
+) -> Result<Action, Error> {
     // Nothing is built for an image that the site refuses.
     match context.settings.judge_image(document) {
         Ok(judged) if judged.opens => {}
@@ -233,7 +278,6 @@ async fn begin(workspace: &Workspace, context: &Context, place: &Place, document
             return Ok(Action::await_change());
         }
     }
-    let surroundings = Surroundings::read(&context.client, &context.settings).await?;
     let mut status = workspace.status.clone().unwrap_or_default();
     status.state = Some(State::Pending);
     status.reason = String::new();
@@ -263,8 +307,9 @@ async fn begin(workspace: &Workspace, context: &Context, place: &Place, document
     say(&mut status, Step::Build, Progress::Running, "preparing the namespace, its walls and the home");
     status.conditions.clear();
     set(&mut status, workspace.metadata.generation, "Accepted", true, reason::ACCEPTED, "the template can be launched");
-    let written = context.write(workspace, status).await?;
-    launch(&written, context, place, document).await
+    let mut begun = workspace.clone();
+    begun.status = Some(status.clone());
+    launch(&begun, context, place, document, Some((workspace, status))).await
 }
 
 /// The pod is on its way to a node: what can be asked there without it is asked meanwhile.
@@ -281,23 +326,34 @@ fn window(workspace: &Workspace) -> Vec<SocketAddr> {
     workspace.status.iter().flat_map(|status| &status.window).filter_map(|text| text.parse().ok()).collect()
 }
 
-/// Makes walls and pod, or proves the pod that is there.
-async fn launch(workspace: &Workspace, context: &Context, place: &Place, document: &Document) -> Result<Action, Error> {
+/// Makes walls and pod, or proves the pod that is there. A launch that begins is written beside the walls,
+/// and before the pod.
+async fn launch(
+    workspace: &Workspace,
+    context: &Context,
+    place: &Place,
+    document: &Document,
+    begun: Option<(&Workspace, WorkspaceStatus)>,
+) -> Result<Action, Error> {
     let window = window(workspace);
     let request = place.request(workspace, context, document, &window);
     let desired = objects::tenant(&request).and_then(|tenant| Ok((tenant, objects::workspace(&request)?)));
     let (tenant, built) = match desired {
         Ok(desired) => desired,
         Err(problem) => {
-            context.end(workspace, State::Failed, &sentence(&problem)).await?;
+            let written = write(begun, context).await?;
+            context.end(written.as_ref().unwrap_or(workspace), State::Failed, &sentence(&problem)).await?;
             return Ok(Action::await_change());
         }
     };
     if let Some(pod) = &place.pod {
         return super::open::prove_and_open(workspace, context, &place.pods, pod, &built.pod, &request).await;
     }
+    let (written, walls) = tokio::join!(write(begun, context), apply::walls(&context.client, &tenant, &built));
+    let written = written?;
+    let workspace = written.as_ref().unwrap_or(workspace);
     let made = async {
-        apply::walls(&context.client, &tenant, &built).await?;
+        walls?;
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         // Never a second one: the name is the workspace's.
         place.pods.create(&parameters, &built.pod).await.map_err(|error| apply::sort("the pod", error))
@@ -310,6 +366,17 @@ async fn launch(workspace: &Workspace, context: &Context, place: &Place, documen
         }
         Err(Failure::Later(kube::Error::Api(api))) if api.is_already_exists() => Ok(Action::requeue(SOON)),
         Err(Failure::Later(error)) => Err(error.into()),
+    }
+}
+
+/// Writes that a launch begins.
+async fn write(
+    begun: Option<(&Workspace, WorkspaceStatus)>,
+    context: &Context,
+) -> Result<Option<Workspace>, kube::Error> {
+    match begun {
+        Some((workspace, status)) => context.write(workspace, status).await.map(Some),
+        None => Ok(None),
     }
 }
 
