@@ -4,6 +4,7 @@
     contract.py PROGRAM     a link to it named configurable-http-proxy is made beside a folder of its own
 """
 
+import atexit
 import http.client
 import http.server
 import json
@@ -41,16 +42,22 @@ def free_port() -> int:
 class Proxy:
     """A proxy in a folder."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path, *options: str | Path) -> None:
         self.public, self.api = free_port(), free_port()
         self.command = [folder / "configurable-http-proxy", "--ip", "127.0.0.1", "--port", str(self.public), "--api-ip",
-                        "127.0.0.1", "--api-port", str(self.api), "--log-level", "error", "--routes", folder / "routes"]
-        self.command[0].symlink_to(program)
+                        "127.0.0.1", "--api-port", str(self.api), "--log-level", "error", *options]
+        if not self.command[0].exists():
+            self.command[0].symlink_to(program)
         self.start()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
 
     def start(self) -> None:
         environment = {**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN}
         self.process = subprocess.Popen(self.command, env=environment)
+        atexit.register(self.process.kill)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
@@ -128,12 +135,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cubicle-proxy.") as folder:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        proxy = Proxy(Path(sys.argv[1]).resolve(), Path(folder))
+        proxy = Proxy(Path(sys.argv[1]).resolve(), Path(folder), "--routes", Path(folder) / "routes")
         try:
             cases(proxy, f"http://127.0.0.1:{server.server_port}/t")
         finally:
-            proxy.process.terminate()
-            proxy.process.wait(10)
+            proxy.stop()
 
 
 if __name__ == "__main__":

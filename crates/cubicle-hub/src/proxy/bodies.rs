@@ -22,7 +22,7 @@ impl Progress {
     }
 
     /// Returns once nothing has moved for `patience`.
-    pub(super) async fn stalled(&self, patience: Duration) {
+    pub(crate) async fn stalled(&self, patience: Duration) {
         loop {
             let still = self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
             match patience.checked_sub(still) {
@@ -34,9 +34,9 @@ impl Progress {
 }
 
 /// An upload on its way to a notebook.
-pub(super) struct Upload {
-    pub(super) body: Body,
-    pub(super) progress: Progress,
+pub(crate) struct Upload {
+    pub(crate) body: Body,
+    pub(crate) progress: Progress,
 }
 
 impl HttpBody for Upload {

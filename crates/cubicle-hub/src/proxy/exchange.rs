@@ -29,6 +29,16 @@ pub(crate) enum Failure {
     Late,
 }
 
+impl Failure {
+    /// In words.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Garbage(why) => why,
+            Self::Late => "no answer in time",
+        }
+    }
+}
+
 /// A notebook's side of a fresh connection.
 pub(crate) struct Notebook {
     stream: TcpStream,
@@ -57,6 +67,13 @@ impl Notebook {
     }
 }
 
+/// How others are asked: what they answer is bounded.
+pub(crate) fn client() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MOST_HEADERS).max_buf_size(MOST_HEAD);
+    builder
+}
+
 /// Sends one request over a fresh connection to whoever serves it, and waits for the head of the
 /// answer. `patience` counts from the last byte of the request's body.
 pub(crate) async fn ask<S>(stream: S, request: Request<Body>, patience: Duration) -> Result<Response<Incoming>, Failure>
@@ -64,12 +81,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let garbage = |error: hyper::Error| Failure::Garbage(error.to_string());
-    let (mut sender, connection) = http1::Builder::new()
-        .max_headers(MOST_HEADERS)
-        .max_buf_size(MOST_HEAD)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(garbage)?;
+    let (mut sender, connection) = client().handshake(TokioIo::new(stream)).await.map_err(garbage)?;
     // Ends with the exchange: when the answer is read to its end, dropped half-way, or the
     // upgraded connection is closed.
     tokio::spawn(async move {

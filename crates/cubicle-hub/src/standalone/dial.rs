@@ -101,6 +101,11 @@ impl Target {
         }
     }
 
+    /// The server without the path: what a connection leads to.
+    pub(super) fn server(&self) -> &str {
+        self.text.strip_suffix(self.path.as_str()).unwrap_or(&self.text)
+    }
+
     /// Connects.
     pub(super) async fn connect(&self, tls: Option<&Arc<rustls::ClientConfig>>) -> std::io::Result<Box<dyn Stream>> {
         let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");

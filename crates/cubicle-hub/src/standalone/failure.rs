@@ -25,11 +25,18 @@ pub(super) async fn page(proxy: &Proxy, status: StatusCode, target: &str) -> Res
         Some(response) => response,
         None => match of_file(proxy, status).await {
             Some(page) => html(page),
-            None => Response::new(Body::from(status.canonical_reason().unwrap_or("Error"))),
+            None => html(plain(status)),
         },
     };
     *response.status_mut() = status;
     response
+}
+
+/// The page where the site has none of its own.
+fn plain(status: StatusCode) -> Bytes {
+    let (code, reason) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
+    format!("<!DOCTYPE html>\n<html lang=\"en\"><title>{code}: {reason}</title><h1>{code}: {reason}</h1></html>\n")
+        .into()
 }
 
 fn html(page: Bytes) -> Response<Body> {

@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, 
 use hyper::body::{Frame, Incoming, SizeHint};
 
 use super::table::{Route, decoded};
-use super::{Proxy, failure};
+use super::{Proxy, failure, reuse};
 use crate::fetch;
-use crate::proxy::exchange::{self, Failure};
+use crate::proxy::exchange;
 use crate::proxy::outbound::{PER_CONNECTION, named_by_connection};
 use crate::proxy::websocket::{self, Hold};
 
@@ -43,6 +43,21 @@ pub(super) async fn answer(
         return failure::page(&proxy, StatusCode::BAD_REQUEST, &asked).await;
     };
     let unreachable = |why: &str| tracing::warn!(route = route.path, target = %route.target, why, "a target failed");
+    let patience = proxy.config.answer_head;
+    if !websocket {
+        let answer = reuse::ask(&route.idle, &route.target, proxy.config.client_tls.as_ref(), request, patience).await;
+        return match answer {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                unreachable("it switched to a protocol that nobody asked for");
+                unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await
+            }
+            Ok(answer) => relay(&proxy, route, host.as_ref(), secure, answer),
+            Err(failure) => {
+                unreachable(failure.why());
+                unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await
+            }
+        };
+    }
     let stream = match route.target.connect(proxy.config.client_tls.as_ref()).await {
         Ok(stream) => stream,
         Err(error) => {
@@ -50,13 +65,10 @@ pub(super) async fn answer(
             return unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await;
         }
     };
-    let answer = match exchange::ask(stream, request, proxy.config.answer_head).await {
+    let answer = match exchange::ask(stream, request, patience).await {
         Ok(answer) => answer,
         Err(failure) => {
-            match failure {
-                Failure::Late => unreachable("no answer in time"),
-                Failure::Garbage(why) => unreachable(&why),
-            }
+            unreachable(failure.why());
             return unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await;
         }
     };
@@ -193,13 +205,16 @@ fn append(headers: &mut HeaderMap, name: &'static str, value: &str) -> Option<()
 }
 
 /// Passes the answer on. Only an answer that went well says that the route is in use.
-fn relay(
+fn relay<B>(
     proxy: &Proxy,
     route: Arc<Route>,
     host: Option<&HeaderValue>,
     secure: bool,
-    answer: Response<Incoming>,
-) -> Response<Body> {
+    answer: Response<B>,
+) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin + Send + 'static,
+{
     let (parts, body) = answer.into_parts();
     let mut headers = passed_on(&parts.headers);
     if parts.status.is_redirection()
@@ -243,12 +258,12 @@ fn rewritten(
 }
 
 /// An answer that says, whenever a part of it passes, that its route is in use.
-struct Counted {
-    body: Incoming,
+struct Counted<B> {
+    body: B,
     route: Option<Arc<Route>>,
 }
 
-impl HttpBody for Counted {
+impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Counted<B> {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -272,7 +287,7 @@ impl HttpBody for Counted {
     }
 }
 
-impl Drop for Counted {
+impl<B> Drop for Counted<B> {
     fn drop(&mut self) {
         if let Some(route) = &self.route {
             route.touch();

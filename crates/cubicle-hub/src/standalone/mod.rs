@@ -6,7 +6,9 @@ mod dial;
 mod failure;
 mod forward;
 mod journal;
+mod redirect;
 mod rest;
+mod reuse;
 mod table;
 
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -65,6 +67,15 @@ pub struct ProxyConfig {
     pub client_tls: Option<Arc<rustls::ClientConfig>>,
 }
 
+/// A door of plain HTTP that leads to the public one.
+#[derive(Debug)]
+pub struct Redirect {
+    /// Where it listens.
+    pub door: Door,
+    /// The port of https that it leads to.
+    pub port: u16,
+}
+
 /// Where to listen.
 #[derive(Debug)]
 pub enum Door {
@@ -84,7 +95,7 @@ pub(crate) struct Proxy {
 ///
 /// # Errors
 /// When a certificate or the file of routes cannot be read, or a listener breaks.
-pub async fn serve(config: ProxyConfig, public: Door, api: Door) -> Result<(), Problem> {
+pub async fn serve(config: ProxyConfig, public: Door, api: Door, redirect: Option<Redirect>) -> Result<(), Problem> {
     let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let api_acceptor = config.api_tls.as_ref().map(tls::acceptor).transpose()?;
     let journal = config.routes_file.as_deref().map(Journal::open).transpose()?;
@@ -94,15 +105,27 @@ pub async fn serve(config: ProxyConfig, public: Door, api: Door) -> Result<(), P
     }
     let patience = config.request_head;
     let proxy = Arc::new(Proxy { config, table });
-    let (for_public, for_api) = (Arc::clone(&proxy), proxy);
+    let (for_public, for_api, swept) = (Arc::clone(&proxy), Arc::clone(&proxy), proxy);
     let secure = acceptor.is_some();
-    tokio::try_join!(
-        listen(public, acceptor, patience, move |client, request| {
-            forward::answer(Arc::clone(&for_public), client, secure, request)
-        }),
-        listen(api, api_acceptor, patience, move |_, request| rest::answer(Arc::clone(&for_api), request)),
-    )?;
-    Ok(())
+    let served = async {
+        tokio::try_join!(
+            listen(public, acceptor, patience, move |client, request| {
+                forward::answer(Arc::clone(&for_public), client, secure, request)
+            }),
+            listen(api, api_acceptor, patience, move |_, request| rest::answer(Arc::clone(&for_api), request)),
+            lead(redirect, patience),
+        )
+    };
+    tokio::select! {
+        served = served => served.map(|_| ()),
+        never = swept.table.sweep() => match never {},
+    }
+}
+
+/// Leads from plain HTTP to https, where that is asked for.
+async fn lead(redirect: Option<Redirect>, patience: Duration) -> Result<(), Problem> {
+    let Some(Redirect { door, port }) = redirect else { return Ok(()) };
+    listen(door, None, patience, move |_, request| std::future::ready(redirect::answer(port, &request))).await
 }
 
 /// Answers on one door. The address is none behind a Unix socket.

@@ -1,8 +1,10 @@
 //! The routes: which prefix of a path leads where.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use cubicle_core::problem::Problem;
 use jiff::Timestamp;
@@ -10,6 +12,10 @@ use serde_json::{Map, Value};
 
 use super::dial::Target;
 use super::journal::{Journal, Line};
+use super::reuse::Idle;
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(2);
 
 /// One route.
 #[derive(Debug)]
@@ -20,6 +26,8 @@ pub(super) struct Route {
     pub(super) target: Target,
     /// What the hub noted beside the target.
     data: Map<String, Value>,
+    /// Connections to the target that wait for a request.
+    pub(super) idle: Arc<Idle>,
     /// When it was last used, in milliseconds since 1970.
     last_activity: AtomicI64,
 }
@@ -55,6 +63,8 @@ struct Routes {
 pub(super) struct Table {
     host_routing: bool,
     routes: RwLock<Routes>,
+    /// By server: routes to one share what is open to it.
+    idle: Mutex<HashMap<String, Weak<Idle>>>,
     /// Also orders changes: the file says the same as the table.
     journal: Mutex<Option<Journal>>,
 }
@@ -88,7 +98,7 @@ impl Table {
     /// The routes that the journal holds.
     pub(super) fn new(mut journal: Option<Journal>, host_routing: bool) -> Result<Self, Problem> {
         let kept = journal.as_mut().map(Journal::take_kept).unwrap_or_default();
-        let table = Self { host_routing, routes: RwLock::default(), journal: Mutex::new(None) };
+        let table = Self { host_routing, routes: RwLock::default(), idle: Mutex::default(), journal: Mutex::new(None) };
         for (path, data) in kept {
             let target = data.get("target").and_then(Value::as_str).unwrap_or_default().parse()?;
             table.add(&path, target, data)?;
@@ -114,14 +124,41 @@ impl Table {
         if let Some(journal) = journal.as_mut() {
             journal.write(&Line::Add { path: path.clone(), data: data.clone() })?;
         }
+        let idle = self.idle(&target);
         let now = AtomicI64::new(Timestamp::now().as_millisecond());
-        let route = Arc::new(Route { path: path.clone(), target, data, last_activity: now });
+        let route = Arc::new(Route { path: path.clone(), target, data, idle, last_activity: now });
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
         let length = segments(&path);
         if routes.by_path.insert(path, route).is_none() {
             *routes.by_length.entry(length).or_default() += 1;
         }
         Ok(())
+    }
+
+    fn idle(&self, target: &Target) -> Arc<Idle> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = idle.get(target.server()).and_then(Weak::upgrade) {
+            return known;
+        }
+        let new = Arc::default();
+        idle.insert(target.server().to_owned(), Arc::downgrade(&new));
+        new
+    }
+
+    /// Closes connections that nobody has used for a while; ends with the table.
+    pub(super) async fn sweep(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let mut all = Vec::new();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, idle| {
+                let idle = idle.upgrade();
+                all.extend(idle.clone());
+                idle.is_some()
+            });
+            for idle in all {
+                idle.sweep();
+            }
+        }
     }
 
     /// Removes a route; whether it was there.

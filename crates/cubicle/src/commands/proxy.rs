@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cubicle_core::problem::Problem;
 use cubicle_hub::TlsFiles;
-use cubicle_hub::standalone::{self, Door, ProxyConfig, Target};
+use cubicle_hub::standalone::{self, Door, ProxyConfig, Redirect, Target};
 use hyper::header::{HeaderName, HeaderValue};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,7 +23,7 @@ use crate::{hub_process, trace};
 /// Options and REST API are those of configurable-http-proxy 5; called by that name it is this
 /// command. CONFIGPROXY_AUTH_TOKEN is the API's token. What it does not have is refused, not
 /// ignored: --ssl-ca and client certificates on its doors, --ssl-ciphers and the like,
-/// --insecure, --storage-backend, --redirect-port, metrics.
+/// --insecure, --storage-backend, metrics.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  CONFIGPROXY_AUTH_TOKEN=... cubicle proxy --port 8000 --api-port 8001 \\\n    --default-target http://127.0.0.1:8081 --routes routes.jsonl"
@@ -53,6 +53,12 @@ pub(crate) struct Arguments {
     /// The certificate for https, PEM
     #[arg(long, value_name = "FILE", requires = "ssl_key")]
     ssl_cert: Option<PathBuf>,
+    /// A port for plain HTTP that leads to https
+    #[arg(long, value_name = "PORT", requires = "ssl_cert")]
+    redirect_port: Option<u16>,
+    /// The port of https that it leads to [default: the public one]
+    #[arg(long, value_name = "PORT", requires = "redirect_port")]
+    redirect_to: Option<u16>,
     /// The key of the API, PEM
     #[arg(long, value_name = "FILE", requires = "api_ssl_cert")]
     api_ssl_key: Option<PathBuf>,
@@ -140,6 +146,13 @@ impl Arguments {
                 network("--api-port", &self.api_ip, self.api_port.unwrap_or(next))?
             }
         };
+        let redirect = match self.redirect_port {
+            None => None,
+            Some(plain) => Some(Redirect {
+                door: network("--redirect-port", self.ip.as_deref().unwrap_or(""), plain)?,
+                port: self.redirect_to.unwrap_or(self.port),
+            }),
+        };
         if token.is_none() {
             let near = match &api {
                 Door::Network(listener) => listener.local_addr().is_ok_and(|address| address.ip().is_loopback()),
@@ -165,7 +178,7 @@ impl Arguments {
         let config = self.config(token.map(SecretString::from))?;
         let served = runtime.block_on(async {
             tokio::select! {
-                served = standalone::serve(config, public, api) => served,
+                served = standalone::serve(config, public, api, redirect) => served,
                 stopped = stopped() => stopped,
             }
         });
