@@ -91,7 +91,8 @@ pub(crate) async fn remove_remains(layout: &Layout, id: &WorkspaceId) -> Result<
         let _ = kill(pid, Signal::SIGKILL);
     }
     let group = format!("/cubicle/{id}");
-    let deadline = Instant::now() + Duration::from_secs(10);
+    // A process that waits for its disk ends when that answers; on a busy machine not at once.
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         match cgroup::kill_and_remove(&group) {
             Ok(()) => break,
