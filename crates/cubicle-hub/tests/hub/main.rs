@@ -12,6 +12,7 @@ mod https;
 mod institution;
 mod issuer;
 mod log;
+mod manual;
 mod notebook;
 mod origins;
 mod pages;

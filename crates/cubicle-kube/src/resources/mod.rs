@@ -49,4 +49,6 @@ fn without_unsigned_formats(mut definition: CustomResourceDefinition) -> CustomR
 }
 
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod tests;
