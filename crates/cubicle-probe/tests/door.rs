@@ -37,10 +37,14 @@ fn controller() -> SigningKey {
 
 impl Gate {
     fn start() -> Self {
+        Self::start_with(controller().verifying_key().to_bytes())
+    }
+
+    fn start_with(key: [u8; 32]) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = free.local_addr().expect("an address");
         drop(free);
-        let key: String = controller().verifying_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         let process = Command::new(env!("CARGO_BIN_EXE_cubicle-probe"))
             .arg("door")
             .arg(format!("--port={}", address.port()))
@@ -188,4 +192,20 @@ fn a_launch_does_not_take_the_demands_of_another() {
     let line = there.sign(&controller(), &probe("n"));
     assert_eq!(here.send(&line), None);
     the_controller_is_served(&two);
+}
+
+/// With a key of small order anybody can sign anything, in the equation that RFC 8032 asks for at least.
+#[test]
+fn a_key_that_proves_nothing_opens_nothing() {
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let gate = Gate::start_with(identity);
+    // R is the same point and s is zero: s * B = R + k * A for every k.
+    let signature = format!("01{}", "00".repeat(63));
+    for demand in [probe("n"), gate.go("n")] {
+        let body = serde_json::to_string(&demand).expect("json");
+        let line = serde_json::to_string(&Signed { body, signature: signature.clone() }).expect("json") + "\n";
+        assert_eq!(gate.dial().send(&line), None, "{demand:?}");
+    }
+    assert!(!gate.started());
 }

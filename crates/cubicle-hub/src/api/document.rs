@@ -21,6 +21,10 @@ const PREFIX: &str = "/api/v1";
 /// The named schemas, hand-written: the nouns of the core know nothing of OpenAPI.
 const SCHEMAS: &str = include_str!("schemas.json");
 
+/// Statuses of everything that is refused or fails, on every route: each is a problem (RFC 9457). What is not here is
+/// no answer of this interface.
+const REFUSALS: [u16; 11] = [400, 401, 403, 404, 408, 409, 413, 415, 429, 500, 503];
+
 /// What a route answers.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
@@ -34,7 +38,7 @@ pub(super) enum Answer {
     Text,
     /// Comma-separated values.
     Csv,
-    /// Server-sent events, each of this schema.
+    /// Server-sent events: this schema is one event, whose `data` is a JSON document.
     Events(&'static str),
 }
 
@@ -155,14 +159,9 @@ fn operation(path: &str, doc: Doc) -> OperationBuilder {
         }
         Answer::Empty => success,
     };
-    let problem = ContentBuilder::new().schema(Some(schema("Problem"))).build();
-    operation.response(status.to_string(), success.build()).response(
-        "default",
-        ResponseBuilder::new()
-            .description("What went wrong, and what to do about it (RFC 9457).")
-            .content("application/problem+json", problem)
-            .build(),
-    )
+    let refused = REFUSALS.map(|status| (status.to_string(), Ref::from_response_name("Problem")));
+    let operation = operation.response(status.to_string(), success.build());
+    refused.into_iter().fold(operation, |operation, (status, problem)| operation.response(status, problem))
 }
 
 /// The whole description. The schemas are a constant of this program, so a mistake in them

@@ -18,7 +18,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use cubicle_core::problem::{Problem, ProblemKind};
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -57,6 +57,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
     let documented = usage::routes(documented);
     documented
         .into_router()
+        .method_not_allowed_fallback(wrong_method)
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&hub), journal::record))
         .layer(axum::middleware::from_fn(in_time))
         .layer(DefaultBodyLimit::max(MOST_BODY))
@@ -90,12 +91,22 @@ async fn in_time(request: axum::extract::Request, next: axum::middleware::Next) 
 }
 
 /// What no route matches.
-pub(crate) async fn no_such_route(uri: axum::http::Uri) -> Response {
+pub(crate) async fn no_such_route(uri: Uri) -> Response {
     let path: String = uri.path().chars().take(100).flat_map(char::escape_default).collect();
     ApiProblem::from(Problem::not_found(
         format!("there is nothing at \"{path}\""),
         "GET /api/v1/openapi.json lists every route",
     ))
+    .into_response()
+}
+
+/// What a route is there for, but not with this method.
+pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(100).flat_map(char::escape_default).collect();
+    ApiProblem::with_status(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Problem::bad_input(format!("\"{path}\" does not take {method}"), "GET /api/v1/openapi.json lists every route"),
+    )
     .into_response()
 }
 

@@ -140,7 +140,7 @@ pub(super) fn routes(documented: Documented) -> Documented {
             Doc {
                 id: "watch_workspace",
                 summary: "The steps of the last launch as they happen, until it is over.",
-                answer: (200, Answer::Events("StepEvent")),
+                answer: (200, Answer::Events("StepEvents")),
                 ..Doc::NONE
             },
         )

@@ -50,6 +50,12 @@ impl Identities {
         self.providers.iter().find(|provider| provider.settings.issuer == issuer)
     }
 
+    /// Names of the providers that did not answer when they were last asked.
+    pub(crate) fn silent(&self) -> Vec<&str> {
+        let silent = self.providers.iter().filter(|provider| !provider.answered());
+        silent.map(|provider| provider.settings.name.as_str()).collect()
+    }
+
     /// What the sign-in page links.
     pub(crate) fn links(&self) -> Vec<ProviderLink> {
         self.providers.iter().map(Provider::link).collect()

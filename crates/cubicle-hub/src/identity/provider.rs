@@ -168,6 +168,12 @@ impl Provider {
         ProviderLink { name: self.settings.name.clone(), title: self.settings.title.clone() }
     }
 
+    /// Whether it answered when it was last asked for its document. Nothing is asked for this: whoever wants to know
+    /// whether the hub is ready would wait for it.
+    pub(super) fn answered(&self) -> bool {
+        self.known.try_lock().map_or(true, |known| known.failed.is_none())
+    }
+
     fn silent(&self, error: &WebError) -> (StatusCode, String) {
         let status = match error {
             WebError::Slow(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -212,12 +218,12 @@ impl Provider {
             }
             Err(error) => {
                 let (status, what) = self.undiscovered(&error);
+                known.failed = Some((status, what.clone(), Instant::now()));
                 if let Some((metadata, since)) = &mut known.metadata {
                     // Better old than none; asked again in a minute.
                     *since = Instant::now().checked_sub(FRESH - Duration::from_secs(60)).unwrap_or(*since);
                     return Ok(Arc::clone(metadata));
                 }
-                known.failed = Some((status, what.clone(), Instant::now()));
                 Err(Failure::of_provider(status, what))
             }
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -82,7 +82,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .route("/readyz", get(health::ready))
         .route_layer(from_fn_with_state(Arc::clone(&hub), journal::record))
         .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(api::wrong_method)
         .layer(from_fn(in_time))
         .layer(DefaultBodyLimit::max(MOST_FORM))
         .with_state(Arc::clone(&hub));
@@ -246,12 +246,4 @@ async fn nothing_here(uri: Uri, visitor: Visitor) -> Response {
     visitor
         .refuse_with(StatusCode::NOT_FOUND, Problem::not_found("there is no such page", "go back to the first page"))
         .into_response()
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> Response {
-    let path: String = uri.path().chars().take(100).flat_map(char::escape_default).collect();
-    plain(
-        StatusCode::METHOD_NOT_ALLOWED,
-        &Problem::bad_input(format!("\"{path}\" does not take {method}"), "GET /api/v1/openapi.json lists every route"),
-    )
 }

@@ -436,6 +436,27 @@ async fn the_portals_origin_serves_the_contract_and_nothing_else() {
     assert_eq!(portal.plain(Method::POST, "/lw-workspace/launch?id=x", &here, "").await.status.as_u16(), 400);
 }
 
+/// With a notebook behind the door, so that nothing but the path keeps a request from it.
+#[tokio::test]
+async fn a_path_that_two_could_read_as_two_reaches_no_notebook() {
+    let portal = Portal::start().await;
+    for template in portal.site.engine.templates.lock().expect("unpoisoned").values_mut() {
+        template.spec.base_path = "/".to_owned();
+    }
+    let id = portal.id("ann", "jupyterlab").await;
+    assert_eq!(portal.by("ann", Method::POST, &format!("launch?id={id}")).await.text(), "Success");
+    for path in
+        ["..", "../launch", "x/../../launch", "./x", "%2e%2e/x", "..%2fx", "%252e%252e/x", "a%5c..%5cx", "%2E/x"]
+    {
+        for method in [Method::GET, Method::POST] {
+            let answer = portal.by("ann", method.clone(), &format!("proxy/{path}")).await;
+            assert_eq!(answer.status.as_u16(), 400, "{method} {path}: {}", answer.text());
+        }
+    }
+    let answer = portal.by("ann", Method::GET, "proxy/echo").await;
+    assert_eq!(answer.status.as_u16(), 200, "a path that means one place: {}", answer.text());
+}
+
 #[tokio::test]
 async fn a_rotated_key_is_asked_for_and_a_disabled_account_is_shut_out() {
     let portal = Portal::start().await;

@@ -293,6 +293,11 @@ async fn a_provider_that_is_down_or_slow_has_a_page_and_a_way_back() {
     assert_eq!(slow.status, StatusCode::GATEWAY_TIMEOUT);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(slow.text().contains("campus login does not answer") && slow.text().contains("href=\"/sign-in\""));
+    // Whoever watches is told, at once; the hub stays in service.
+    let began = Instant::now();
+    let ready = browser.get(&site.url("/readyz")).await;
+    assert_eq!((ready.status, ready.text().as_str()), (StatusCode::OK, "ok\nno answer from providers: campus\n"));
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
     // Who comes meanwhile does not wait for the same.
     let began = Instant::now();
     assert_eq!(browser.get(&leave_url).await.status, StatusCode::GATEWAY_TIMEOUT);
@@ -308,6 +313,7 @@ async fn a_provider_that_is_down_or_slow_has_a_page_and_a_way_back() {
     issuer.plan().broken = None;
     // Up again; then down between leaving and coming back.
     let asked = leave(&site, &mut browser, "/").await;
+    assert_eq!(browser.get(&site.url("/readyz")).await.text(), "ok\n");
     issuer.agree(&asked, "1", json!({"preferred_username": "ada", "groups": []}));
     issuer.plan().delay = Duration::from_secs(30);
     assert_eq!(back(&site, &mut browser, &asked["state"]).await.status, StatusCode::GATEWAY_TIMEOUT);

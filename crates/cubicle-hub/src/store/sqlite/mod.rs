@@ -13,6 +13,7 @@ mod usage;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cubicle_core::problem::Problem;
 use jiff::Timestamp;
@@ -21,14 +22,22 @@ use rusqlite_migration::{M, Migrations};
 
 use super::records;
 
+/// How long an attempt to write answers for the next one: anybody may ask whether the hub is ready.
+const WRITTEN: Duration = Duration::from_secs(2);
+
 const STEPS: &[M<'static>] =
     &[M::up(include_str!("schema.sql")), M::up(include_str!("identity.sql")), M::up(include_str!("site.sql"))];
+
+/// When somebody tried to write, and what came of it.
+type Written = (Instant, Result<(), Problem>);
 
 /// The open database. Cloning shares it.
 #[derive(Clone)]
 pub(crate) struct File {
     writer: Arc<Mutex<Connection>>,
     reader: Arc<Mutex<Connection>>,
+    /// What came of the last attempt to write that was made only to know.
+    written: Arc<tokio::sync::Mutex<Option<Written>>>,
 }
 
 impl File {
@@ -60,7 +69,8 @@ impl File {
         Migrations::from_slice(STEPS).to_latest(&mut writer).map_err(|error| refuse(error.to_string(), damaged))?;
         let reader = connect(&path).map_err(|error| refuse(error.to_string(), damaged))?;
         reader.pragma_update(None, "query_only", true).map_err(|error| refuse(error.to_string(), damaged))?;
-        Ok(Self { writer: Arc::new(Mutex::new(writer)), reader: Arc::new(Mutex::new(reader)) })
+        let (writer, reader) = (Arc::new(Mutex::new(writer)), Arc::new(Mutex::new(reader)));
+        Ok(Self { writer, reader, written: Arc::default() })
     }
 
     async fn read<T: Send + 'static>(
@@ -89,9 +99,24 @@ impl File {
         )
     }
 
-    /// Whether the database answers.
+    /// Whether the database can be read and written: a full disk lets nobody in and nobody out.
     pub(crate) async fn ping(&self) -> Result<(), Problem> {
-        self.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
+        self.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await?;
+        let mut written = self.written.lock().await;
+        if let Some((at, outcome)) = &*written
+            && at.elapsed() < WRITTEN
+        {
+            return outcome.clone();
+        }
+        let outcome = self
+            .write(|transaction| {
+                // Says nothing new, but has to reach the disk.
+                let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+                Ok(transaction.pragma_update(None, "user_version", version)?)
+            })
+            .await;
+        *written = Some((Instant::now(), outcome.clone()));
+        outcome
     }
 
     /// Forgets what can no longer be used.
@@ -109,7 +134,7 @@ impl File {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A sign-out must not come back after a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -165,6 +190,20 @@ mod tests {
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .expect("a version");
         assert_eq!(version, 4711);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_grow_is_not_ready() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = File::open(directory.path()).expect("a new store");
+        store.ping().await.expect("ready");
+        {
+            let writer = store.writer.lock().expect("unpoisoned");
+            writer.pragma_update(None, "query_only", true).expect("read-only");
+        }
+        store.ping().await.expect("the attempt of just now counts");
+        tokio::time::sleep(WRITTEN).await;
+        assert!(store.ping().await.is_err());
     }
 
     #[test]
