@@ -96,7 +96,12 @@ impl Documented {
             ..Doc::NONE
         };
         let full = format!("{PREFIX}/openapi.json");
-        self.paths.add_path_operation(&full, vec![HttpMethod::Get], operation("/openapi.json", doc));
+        // Whoever may do nothing may know what there is.
+        self.paths.add_path_operation(
+            &full,
+            vec![HttpMethod::Get],
+            operation("/openapi.json", doc).securities(Some([])),
+        );
         let text = describe(self.paths);
         let serve = move || {
             let text = text.clone();
