@@ -18,6 +18,9 @@ pub(crate) fn start_at(level: &str) {
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // A line that cannot be written, on a full disk for instance, would be told on the same stream, by a
+        // macro that panics when that fails.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && output::colour_wanted())
         .try_init();
     if started.is_err() {
