@@ -7,9 +7,12 @@ use cubicle_core::engine::Engine;
 use cubicle_core::problem::{Problem, ProblemKind};
 use cubicle_local::client::LocalEngine;
 use cubicle_local::layout::Layout;
+use hyper::Method;
 use rustix::fs::Access;
 use rustix::io::Errno;
 use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::hub::Hub;
 use crate::output::{Format, Printer};
@@ -92,6 +95,16 @@ impl Context {
         let socket = Layout::new(&self.home).admin_socket();
         self.permitted(&socket)?;
         Ok(Hub::at(&socket))
+    }
+
+    /// One request to the hub, and what it answers.
+    pub(crate) fn ask_hub<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, Problem> {
+        block_on(async { self.hub()?.call(method, path, body).await })
     }
 
     /// The hub's public address without a slash at the end.

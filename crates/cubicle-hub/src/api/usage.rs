@@ -1,7 +1,6 @@
 //! Who used how much, and what it costs.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
@@ -159,39 +158,43 @@ async fn csv(
     let used = used(&hub, &caller, &period).await?;
     let name = format!("attachment; filename=\"usage-{}-{}.csv\"", used.from, used.to);
     let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
-    Ok((headers, table(&used)).into_response())
+    Ok((headers, table(&used)?).into_response())
 }
 
-fn table(used: &UsageOfPeriod) -> String {
-    let mut text = String::from(
-        "from,to,user,id,workspace_hours,cpu_hours,used_cpu_hours,memory_gib_hours,storage_gib_hours,cost,currency\r\n",
-    );
+fn table(used: &UsageOfPeriod) -> Result<Vec<u8>, Problem> {
+    let failed = |error: csv::Error| Problem::engine(format!("the table cannot be written: {error}"), "");
+    // RFC 4180 ends lines so.
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    writer
+        .write_record([
+            "from",
+            "to",
+            "user",
+            "id",
+            "workspace_hours",
+            "cpu_hours",
+            "used_cpu_hours",
+            "memory_gib_hours",
+            "storage_gib_hours",
+            "cost",
+            "currency",
+        ])
+        .map_err(failed)?;
     for row in &used.users {
-        let cost = row.cost.map(|cost| cost.to_string()).unwrap_or_default();
-        let _ = write!(
-            text,
-            "{},{},{},{},{},{},{},{},{},{},{}\r\n",
-            used.from,
-            used.to,
-            field(&row.name),
-            row.id,
-            row.workspace_hours,
-            row.cpu_hours,
-            row.used_cpu_hours,
-            row.memory_gib_hours,
-            row.storage_gib_hours,
-            cost,
-            field(used.currency.as_deref().unwrap_or_default()),
-        );
+        let amounts =
+            [row.workspace_hours, row.cpu_hours, row.used_cpu_hours, row.memory_gib_hours, row.storage_gib_hours];
+        let mut record = vec![used.from.to_string(), used.to.to_string(), no_formula(&row.name), row.id.to_string()];
+        record.extend(amounts.map(|amount| amount.to_string()));
+        record.push(row.cost.map(|cost| cost.to_string()).unwrap_or_default());
+        record.push(no_formula(used.currency.as_deref().unwrap_or_default()));
+        writer.write_record(record).map_err(failed)?;
     }
-    text
+    writer.into_inner().map_err(|error| Problem::engine(format!("the table cannot be written: {error}"), ""))
 }
 
-/// A text as a field. What a spreadsheet would take for a formula is made text: names come from
-/// people and from providers.
-fn field(text: &str) -> String {
-    let guarded = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
-    if guarded.contains([',', '"', '\r', '\n']) { format!("\"{}\"", guarded.replace('"', "\"\"")) } else { guarded }
+/// What a spreadsheet would take for a formula is made text: names come from people and from providers.
+fn no_formula(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -213,8 +216,26 @@ mod tests {
 
     #[test]
     fn a_name_is_a_field_and_no_formula() {
-        assert_eq!(field("alice"), "alice");
-        assert_eq!(field("=1+1"), "'=1+1");
-        assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
+        let row = |name: &str| Row {
+            id: UserId::from_random([1; 12]),
+            name: name.to_owned(),
+            workspace_hours: 1.5,
+            cpu_hours: 0.0,
+            used_cpu_hours: 0.0,
+            memory_gib_hours: 0.0,
+            storage_gib_hours: 0.0,
+            cost: None,
+        };
+        let (from, to) = ("2026-01-01".parse().expect("a day"), "2026-01-31".parse().expect("a day"));
+        let users = ["alice", "=1+1", "a,\"b\""].map(row).to_vec();
+        let written = table(&UsageOfPeriod { from, to, currency: None, users }).expect("a table");
+        let written = String::from_utf8(written).expect("text");
+        let lines: Vec<&str> = written.split("\r\n").collect();
+        assert!(lines[0].starts_with("from,to,user,id,workspace_hours"), "{written}");
+        assert!(lines[1].starts_with("2026-01-01,2026-01-31,alice,u-"), "{written}");
+        assert!(lines[1].ends_with(",1.5,0,0,0,0,,"), "{written}");
+        assert!(lines[2].contains(",'=1+1,"), "{written}");
+        assert!(lines[3].contains(",\"a,\"\"b\"\"\","), "{written}");
+        assert_eq!(lines.len(), 5, "{written}");
     }
 }

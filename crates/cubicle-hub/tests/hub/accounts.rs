@@ -67,27 +67,18 @@ async fn tokens_have_a_scope_and_an_end() {
     };
     let (_, reading) = make("read").await;
     let (id, writing) = make("write").await;
-    let send = async |token: &str, method: Method, path: &str, body: &'static str| {
-        let bearer = format!("Bearer {token}");
-        // What a program sends: nothing that a browser adds.
-        let headers = [
-            ("authorization", bearer.as_str()),
-            ("origin", ""),
-            ("sec-fetch-site", ""),
-            ("accept", "application/json"),
-            ("content-type", "application/json"),
-        ];
-        site.browser().send(method, &site.url(path), &headers, Body::from(body)).await
-    };
     let launch = r#"{"template": "jupyterlab"}"#;
-    assert_eq!(send(&reading, Method::GET, "/api/v1/workspaces", "").await.status, StatusCode::OK);
-    assert_eq!(send(&reading, Method::POST, "/api/v1/workspaces", launch).await.status, StatusCode::FORBIDDEN);
-    assert_eq!(send(&writing, Method::POST, "/api/v1/workspaces", launch).await.status, StatusCode::ACCEPTED);
-    assert_eq!(send("cubicle_wrong", Method::GET, "/api/v1/workspaces", "").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(site.by_token(&reading, Method::GET, "/api/v1/workspaces", "").await.status, StatusCode::OK);
+    assert_eq!(site.by_token(&reading, Method::POST, "/api/v1/workspaces", launch).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(site.by_token(&writing, Method::POST, "/api/v1/workspaces", launch).await.status, StatusCode::ACCEPTED);
+    assert_eq!(
+        site.by_token("cubicle_wrong", Method::GET, "/api/v1/workspaces", "").await.status,
+        StatusCode::UNAUTHORIZED
+    );
     let more = r#"{"name": "x", "scope": "write"}"#;
-    assert_eq!(send(&writing, Method::POST, "/api/v1/tokens", more).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(site.by_token(&writing, Method::POST, "/api/v1/tokens", more).await.status, StatusCode::FORBIDDEN);
     // A token opens no workspace's origin.
-    let workspaces = send(&writing, Method::GET, "/api/v1/workspaces", "").await.json();
+    let workspaces = site.by_token(&writing, Method::GET, "/api/v1/workspaces", "").await.json();
     let workspace = workspaces[0]["id"].as_str().expect("an id").to_owned();
     let bearer = format!("Bearer {writing}");
     let headers = [("authorization", bearer.as_str()), ("accept", "application/json")];
@@ -97,7 +88,7 @@ async fn tokens_have_a_scope_and_an_end() {
 
     let gone = browser.fetch(Method::DELETE, &format!("{tokens}/{id}"), None).await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
-    assert_eq!(send(&writing, Method::GET, "/api/v1/workspaces", "").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(site.by_token(&writing, Method::GET, "/api/v1/workspaces", "").await.status, StatusCode::UNAUTHORIZED);
     let days = browser.fetch(Method::POST, &tokens, Some(json!({"name": "x", "scope": "read", "days": 9999}))).await;
     assert_eq!(days.status, StatusCode::BAD_REQUEST);
 }

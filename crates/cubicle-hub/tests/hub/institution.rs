@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use cubicle_hub::{Amounts, Caps, GroupCaps, Prices};
 use serde_json::{Value, json};
@@ -14,19 +13,6 @@ const ONE: Amounts = Amounts { workspaces: Some(1), cpu: None, memory: None, sto
 
 async fn launch(site: &Site, browser: &mut Browser) -> Answer {
     browser.fetch(Method::POST, &site.url("/api/v1/workspaces"), Some(json!({"template": "jupyterlab"}))).await
-}
-
-/// What a program sends: nothing that a browser adds.
-async fn by_token(site: &Site, token: &str, method: Method, path: &str, body: &'static str) -> Answer {
-    let bearer = format!("Bearer {token}");
-    let headers = [
-        ("authorization", bearer.as_str()),
-        ("origin", ""),
-        ("sec-fetch-site", ""),
-        ("accept", "application/json"),
-        ("content-type", "application/json"),
-    ];
-    site.browser().send(method, &site.url(path), &headers, Body::from(body)).await
 }
 
 #[tokio::test]
@@ -171,14 +157,14 @@ async fn a_service_account_has_tokens_and_no_session() {
     let secret = made["secret"].as_str().expect("a secret").to_owned();
     let list = async || site.admin(Method::GET, "/api/v1/users/robot/tokens", None).await.1;
     assert_eq!(list().await[0]["used_at"], Value::Null);
-    let launched = by_token(&site, &secret, Method::POST, "/api/v1/workspaces", r#"{"template": "jupyterlab"}"#).await;
+    let launched = site.by_token(&secret, Method::POST, "/api/v1/workspaces", r#"{"template": "jupyterlab"}"#).await;
     assert_eq!(launched.status, StatusCode::ACCEPTED, "{}", launched.text());
     let seen = list().await;
     assert!(seen[0]["used_at"].is_string() && seen[0].get("secret").is_none(), "{seen}");
     // A token makes no tokens, an administrator's neither.
     let more = r#"{"name": "more", "scope": "read"}"#;
     assert_eq!(
-        by_token(&site, &secret, Method::POST, "/api/v1/users/robot/tokens", more).await.status,
+        site.by_token(&secret, Method::POST, "/api/v1/users/robot/tokens", more).await.status,
         StatusCode::FORBIDDEN
     );
     // Ended at once.
@@ -187,6 +173,6 @@ async fn a_service_account_has_tokens_and_no_session() {
     assert_eq!(alice.fetch(Method::DELETE, &site.url(&path), None).await.status, StatusCode::FORBIDDEN);
     assert_eq!(site.admin(Method::DELETE, &path, None).await.0, StatusCode::NO_CONTENT);
     assert_eq!(site.admin(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
-    let after = by_token(&site, &secret, Method::GET, "/api/v1/workspaces", "").await;
+    let after = site.by_token(&secret, Method::GET, "/api/v1/workspaces", "").await;
     assert_eq!(after.status, StatusCode::UNAUTHORIZED);
 }

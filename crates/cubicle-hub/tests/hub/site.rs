@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
-use crate::browser::Browser;
+use crate::browser::{Answer, Browser};
 use crate::engine::TestEngine;
 use crate::notebook;
 
@@ -129,6 +129,19 @@ impl Site {
             browser.post(&self.url("/sign-in/link"), &[("csrf", &page.csrf()), ("token", token), ("next", "/")]).await;
         assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text());
         browser
+    }
+
+    /// What a program sends: a token, and nothing that a browser adds.
+    pub(crate) async fn by_token(&self, token: &str, method: Method, path: &str, body: &'static str) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("origin", ""),
+            ("sec-fetch-site", ""),
+            ("accept", "application/json"),
+            ("content-type", "application/json"),
+        ];
+        self.browser().send(method, &self.url(path), &headers, Body::from(body)).await
     }
 
     /// Launches the default template; gives the workspace's identifier.

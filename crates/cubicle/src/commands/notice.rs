@@ -5,9 +5,9 @@ use cubicle_core::problem::Problem;
 use hyper::Method;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::context::{Context, block_on};
+use crate::context::Context;
 use crate::exit::Outcome;
 
 /// What the site tells everybody, and whether it is closed for maintenance
@@ -46,7 +46,7 @@ impl Command {
             Self::Set { text, maintenance } => (Method::PUT, Some(json!({ "text": text, "maintenance": maintenance }))),
             Self::Clear => (Method::PUT, Some(json!({}))),
         };
-        let notice: Notice = ask(context, method, body.as_ref())?;
+        let notice: Notice = context.ask_hub(method, "/api/v1/notice", body.as_ref())?;
         context.printer.print(&notice, |_| {
             let open = if notice.maintenance { "closed for maintenance" } else { "open" };
             match notice.text.as_str() {
@@ -56,8 +56,4 @@ impl Command {
         })?;
         Ok(Outcome::Done)
     }
-}
-
-fn ask(context: &Context, method: Method, body: Option<&Value>) -> Result<Notice, Problem> {
-    block_on(async { context.hub()?.call(method, "/api/v1/notice", body).await })
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::context::{Context, block_on};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::hub::segment;
 use crate::output::table::Table;
@@ -81,7 +81,7 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         match self {
             Self::List { user } => {
-                let tokens: Vec<Token> = call(context, Method::GET, &of(&user)?, None)?;
+                let tokens: Vec<Token> = context.ask_hub(Method::GET, &of(&user)?, None)?;
                 context.printer.print(&tokens, |printer| {
                     let mut table = Table::new(["ID", "NAME", "MAY", "LAST USED", "ENDS"]);
                     for token in &tokens {
@@ -104,12 +104,12 @@ impl Command {
             }
             Self::Add { user, name, scope, days } => {
                 let body = json!({ "name": name, "scope": scope, "days": days });
-                let token: Token = call(context, Method::POST, &of(&user)?, Some(&body))?;
+                let token: Token = context.ask_hub(Method::POST, &of(&user)?, Some(&body))?;
                 context.printer.print(&token, |_| format!("{}\n", token.secret.as_deref().unwrap_or_default()))?;
             }
             Self::Delete { user, id } => {
                 let path = format!("{}/{}", of(&user)?, segment(&id));
-                let _: Value = call(context, Method::DELETE, &path, None)?;
+                let _: Value = context.ask_hub(Method::DELETE, &path, None)?;
                 context.printer.print(&json!({ "id": id, "deleted": true }), |_| format!("{id} works no more\n"))?;
             }
         }
@@ -124,13 +124,4 @@ fn of(user: &str) -> Result<String, Problem> {
 
 fn minute(at: &Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
-}
-
-fn call<T: serde::de::DeserializeOwned>(
-    context: &Context,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<T, Problem> {
-    block_on(async { context.hub()?.call(method, path, body).await })
 }

@@ -5,7 +5,7 @@ use cubicle_core::problem::Problem;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, block_on};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::hub::segment;
 use crate::output::table::Table;
@@ -47,7 +47,7 @@ struct Row {
 impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         let path = format!("/api/v1/usage?from={}&to={}", segment(&self.from), segment(&self.to));
-        let usage: Usage = block_on(async { context.hub()?.call(Method::GET, &path, None).await })?;
+        let usage: Usage = context.ask_hub(Method::GET, &path, None)?;
         context.printer.print(&usage, |printer| {
             let currency = usage.currency.clone().unwrap_or_default();
             let mut table =

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::context::{Context, block_on};
+use crate::context::Context;
 use crate::exit::Outcome;
 use crate::hub::segment;
 use crate::output::table::{Cell, Table};
@@ -104,7 +104,7 @@ impl Command {
                 let name: UserName = name.parse()?;
                 let role = if admin { Role::Admin } else { role };
                 let body = json!({ "name": name, "role": role, "groups": group, "service": service });
-                let account: Account = call(context, Method::POST, "/api/v1/users", Some(&body))?;
+                let account: Account = context.ask_hub(Method::POST, "/api/v1/users", Some(&body))?;
                 context.printer.print(&account, |_| {
                     if service {
                         return format!(
@@ -116,7 +116,7 @@ impl Command {
                 })?;
             }
             Self::List => {
-                let accounts: Vec<Account> = call(context, Method::GET, "/api/v1/users", None)?;
+                let accounts: Vec<Account> = context.ask_hub(Method::GET, "/api/v1/users", None)?;
                 context.printer.print(&accounts, |printer| {
                     let mut table = Table::new(["NAME", "ROLE", "STATE", "CREATED", "ID"]);
                     for account in &accounts {
@@ -146,7 +146,7 @@ impl Command {
             Self::SignInLink { name } => {
                 let name: UserName = name.parse()?;
                 let path = format!("/api/v1/users/{}/sign-in-link", segment(name.as_str()));
-                let link: Link = call(context, Method::POST, &path, None)?;
+                let link: Link = context.ask_hub(Method::POST, &path, None)?;
                 context.printer.print(&link, |_| format!("{}\n", link.url))?;
             }
         }
@@ -158,15 +158,6 @@ fn switch(context: &Context, name: &str, disabled: bool) -> Result<(), Problem> 
     let name: UserName = name.parse()?;
     let verb = if disabled { "disable" } else { "enable" };
     let path = format!("/api/v1/users/{}/{verb}", segment(name.as_str()));
-    let _: Value = call(context, Method::POST, &path, None)?;
+    let _: Value = context.ask_hub(Method::POST, &path, None)?;
     context.printer.print(&json!({ "name": name, "disabled": disabled }), |_| format!("{name} {verb}d\n"))
-}
-
-fn call<T: serde::de::DeserializeOwned>(
-    context: &Context,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<T, Problem> {
-    block_on(async { context.hub()?.call(method, path, body).await })
 }
