@@ -304,6 +304,34 @@ mod tests {
         assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".restore")), "{left:?}");
     }
 
+    /// An archive as no backup is written: its folder, then one entry of this kind.
+    fn crafted(kind: EntryType, name: &str) -> Vec<u8> {
+        let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let about = About { format: FORMAT, version: String::new(), created_at: Timestamp::now() };
+        let about = serde_json::to_vec(&about).expect("JSON");
+        let folder = Path::new(name).parent().expect("a folder").to_str().expect("text");
+        let text = if kind == EntryType::Regular { b"x".as_slice() } else { b"" };
+        for (kind, name, content) in [
+            (EntryType::Regular, ABOUT, about.as_slice()),
+            (EntryType::Directory, folder, b"".as_slice()),
+            (kind, name, text),
+        ] {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(0o755);
+            header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_size(content.len() as u64);
+            if kind == EntryType::Symlink {
+                archive.append_link(&mut header, name, "/etc/shadow").expect("added");
+            } else {
+                archive.append_data(&mut header, name, content).expect("added");
+            }
+        }
+        archive.into_inner().expect("whole").finish().expect("whole")
+    }
+
     #[test]
     fn what_is_damaged_or_something_else_changes_nothing() {
         let (_folder, layout) = site();
@@ -314,29 +342,9 @@ mod tests {
         let mut flipped = bytes.clone();
         let middle = flipped.len() - 6;
         flipped[middle] ^= 1;
-        let outside = {
-            let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-            let about = About { format: FORMAT, version: String::new(), created_at: Timestamp::now() };
-            for (name, text) in [(ABOUT, serde_json::to_vec(&about).expect("JSON")), ("bin/cubicle", b"x".to_vec())] {
-                let mut header = Header::new_gnu();
-                header.set_size(text.len() as u64);
-                archive.append_data(&mut header, name, text.as_slice()).expect("added");
-            }
-            archive.into_inner().expect("whole").finish().expect("whole")
-        };
-        let link = {
-            let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-            let about = About { format: FORMAT, version: String::new(), created_at: Timestamp::now() };
-            let text = serde_json::to_vec(&about).expect("JSON");
-            let mut header = Header::new_gnu();
-            header.set_size(text.len() as u64);
-            archive.append_data(&mut header, ABOUT, text.as_slice()).expect("added");
-            let mut header = Header::new_gnu();
-            header.set_entry_type(EntryType::Symlink);
-            header.set_size(0);
-            archive.append_link(&mut header, "hub/hub.db", "/etc/shadow").expect("added");
-            archive.into_inner().expect("whole").finish().expect("whole")
-        };
+        let outside = crafted(EntryType::Regular, "bin/cubicle");
+        let link = crafted(EntryType::Symlink, "hub/hub.db");
+        let pipe = crafted(EntryType::Fifo, "hub/hub.db");
         for (name, bytes) in [
             ("cut", &bytes[..bytes.len() / 2]),
             ("flipped", &flipped),
@@ -344,14 +352,23 @@ mod tests {
             ("empty", b"".as_slice()),
             ("outside", &outside),
             ("link", &link),
+            ("pipe", &pipe),
         ] {
             let file = place.path().join(name);
             fs::write(&file, bytes).expect("written");
             let other = Layout::new(place.path().join(format!("home-{name}")));
             let problem = restore(&other, &file).expect_err(name);
             assert!(!problem.remedy.is_empty(), "{name}");
+            let crafted = matches!(name, "outside" | "link" | "pipe");
+            assert_eq!(crafted, problem.what.contains("it holds"), "{name}: {}", problem.what);
             assert!(!other.engine_database().exists() && !other.home().join("bin/cubicle").exists(), "{name}");
         }
+        // The control: what is made in the same way, and is what a backup holds, is taken.
+        let file = place.path().join("control");
+        fs::write(&file, crafted(EntryType::Regular, "hub/hub.db")).expect("written");
+        let other = Layout::new(place.path().join("home-control"));
+        assert_eq!(restore(&other, &file).expect("taken").files, 1);
+        assert_eq!(fs::read_to_string(other.hub().join("hub.db")).expect("there"), "x");
         let held = lock(&layout).expect("the lock");
         assert!(write(&layout, &place.path().join("running")).expect_err("refused").remedy.contains("./down"));
         drop(held);
