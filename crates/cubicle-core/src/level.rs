@@ -99,6 +99,12 @@ impl Level {
             (Self::Dedicated, EngineKind::Local) => {
                 Some("needs a machine per tenant, and the local engine has one machine for everybody")
             }
+            (Self::Sandboxed, EngineKind::Kubernetes) => {
+                Some("needs a runtime class with a kernel of its own (gVisor or Kata), which a site cannot name yet")
+            }
+            (Self::Dedicated, EngineKind::Kubernetes) => {
+                Some("needs a pool of nodes per tenant, which a site cannot name yet")
+            }
             _ => None,
         }
     }

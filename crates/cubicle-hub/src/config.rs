@@ -1,13 +1,16 @@
 //! What the hub is told when it starts.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cubicle_core::problem::Problem;
 use cubicle_core::registry::Registry;
 
 use crate::identity::SignIn;
+use crate::origin::Origins;
 
 /// The hub's configuration.
 #[derive(Debug, Clone)]
@@ -63,6 +66,15 @@ impl HubConfig {
             timing: Timing::default(),
             metrics: None,
         }
+    }
+
+    /// Whether a hub that listens there could be started with it, as far as that shows without starting one.
+    ///
+    /// # Errors
+    /// What the hub itself would refuse: its addresses contradict each other, or the certificate is none.
+    pub fn check(&self, listen: SocketAddr) -> Result<(), Problem> {
+        Origins::new(self, listen)?;
+        self.tls.as_ref().map_or(Ok(()), |files| crate::tls::read(files).map(drop))
     }
 }
 

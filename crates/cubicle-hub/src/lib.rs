@@ -12,6 +12,7 @@ mod config;
 mod cookies;
 mod crowd;
 mod fetch;
+mod http2;
 mod hub;
 mod identity;
 mod journal;
@@ -33,6 +34,7 @@ mod server;
 pub mod standalone;
 mod store;
 mod tls;
+mod workers;
 
 pub use accounting::Prices;
 pub use caps::{Amounts, Caps, GroupCaps};

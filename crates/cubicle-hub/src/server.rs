@@ -1,6 +1,7 @@
 //! Listening: one TCP listener for browsers, one Unix socket for the machine's administrator.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::panic::AssertUnwindSafe;
@@ -27,15 +28,15 @@ use crate::crowd::Crowd;
 use crate::hub::{Caller, Hub};
 use crate::origin::Place;
 use crate::proxy::{self, Visit};
-use crate::{api, portal, problem, routes, tls};
+use crate::workers::Workers;
+use crate::{api, http2, portal, problem, routes, tls};
 
 /// How many connections are open at once, and how many of them from one address other than this
 /// machine's own, behind which everybody may be.
 pub(crate) const MOST_CONNECTIONS: usize = 4096;
 const MOST_PER_ADDRESS: usize = 256;
-/// The largest head of a request, in bytes, and the most header lines in it.
-const MOST_HEAD: usize = 64 << 10;
-const MOST_HEADERS: usize = 100;
+/// The largest head of a request, in bytes. The most header lines in it are hyper's 100.
+pub(crate) const MOST_HEAD: usize = 64 << 10;
 
 /// Serves until the future is dropped. Dropping it closes everything.
 ///
@@ -72,7 +73,7 @@ pub async fn serve(
 async fn browsers(hub: Arc<Hub>, listener: tokio::net::TcpListener, acceptor: Option<tokio_rustls::TlsAcceptor>) {
     let (router, contract) = (routes::router(Arc::clone(&hub)), portal::router(Arc::clone(&hub)));
     let patience = hub.timing.request_head;
-    accept(listener, acceptor, patience, move |peer, request| {
+    accept(listener, acceptor, patience, &Workers::here(), move |peer, request| {
         dispatch(Arc::clone(&hub), [router.clone(), contract.clone()], peer, request)
     })
     .await;
@@ -83,6 +84,7 @@ pub(crate) async fn accept<A, F>(
     listener: tokio::net::TcpListener,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     patience: Duration,
+    workers: &Workers,
     answer: A,
 ) where
     A: Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -108,18 +110,25 @@ pub(crate) async fn accept<A, F>(
             continue;
         };
         let (answer, acceptor) = (answer.clone(), acceptor.clone());
-        connections.spawn(async move {
+        let _ = stream.set_nodelay(true);
+        let Ok(stream) = stream.into_std() else { continue };
+        let answered = async move {
             let _held = (permit, guest);
-            let _ = stream.set_nodelay(true);
+            // Its events come to the runtime of whoever takes it over.
+            let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
             let answer = move |request| answer(peer, request);
             match acceptor {
                 None => connection(stream, patience, answer).await,
                 Some(acceptor) => match tokio::time::timeout(patience, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(http2::PROTOCOL) => {
+                        http2::connection(stream, patience, answer).await;
+                    }
                     Ok(Ok(stream)) => connection(stream, patience, answer).await,
                     _ => tracing::debug!(%peer, "a TLS handshake failed"),
                 },
             }
-        });
+        };
+        connections.spawn_on(answered, workers.next());
     }
 }
 
@@ -169,21 +178,11 @@ where
 {
     let service = service_fn(move |request| {
         let answer = answer.clone();
-        async move {
-            let caught = AssertUnwindSafe(answer(request)).catch_unwind().await;
-            Ok::<_, std::convert::Infallible>(caught.unwrap_or_else(|_| {
-                tracing::error!("a handler panicked");
-                problem::json(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &Problem::engine("the hub failed on this request", "this is a bug; please report it"),
-                )
-            }))
-        }
+        async move { caught(answer(request)).await }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
-        .max_headers(MOST_HEADERS)
         .max_buf_size(MOST_HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
@@ -191,6 +190,18 @@ where
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended");
     }
+}
+
+/// The answer, also when what should give one fails.
+pub(crate) async fn caught(answer: impl Future<Output = Response<Body>>) -> Result<Response<Body>, Infallible> {
+    let caught = AssertUnwindSafe(answer).catch_unwind().await;
+    Ok(caught.unwrap_or_else(|_| {
+        tracing::error!("a handler panicked");
+        problem::json(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &Problem::engine("the hub failed on this request", "this is a bug; please report it"),
+        )
+    }))
 }
 
 async fn routed(router: Router, request: Request<Incoming>) -> Response<Body> {

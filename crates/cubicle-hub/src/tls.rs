@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsFiles;
+use crate::http2;
 
 /// How often the files are looked at.
 const PACE: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Problem> {
         .map_err(|error| refuse(&files.certificate, &error.to_string()))?
         .with_no_client_auth()
         .with_cert_resolver(current);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![http2::PROTOCOL.to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -54,7 +55,8 @@ fn refuse(path: &Path, why: &str) -> Problem {
     )
 }
 
-fn read(files: &TlsFiles) -> Result<CertifiedKey, Problem> {
+/// The certificate and key of these files.
+pub(crate) fn read(files: &TlsFiles) -> Result<CertifiedKey, Problem> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| refuse(&files.certificate, &error.to_string()))?;

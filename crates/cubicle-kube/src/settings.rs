@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cubicle_core::level::{Image, Level, Namespace};
+use cubicle_core::level::{EngineKind, Image, Namespace};
 use cubicle_core::problem::Problem;
 use cubicle_core::quantity::{Bytes, MilliCpu};
 use cubicle_core::scan::{Judgement, ScanRule};
@@ -270,12 +270,9 @@ impl Settings {
     pub fn can_provide(&self, template: &Template) -> Result<(), Problem> {
         let name = &template.metadata.name;
         let spec = &template.spec;
-        if matches!(spec.level, Level::Sandboxed | Level::Dedicated) {
+        if let Some(missing) = spec.level.missing_on(EngineKind::Kubernetes) {
             return Err(Problem::bad_input(
-                format!(
-                    "template \"{name}\": level {} needs a runtime class or node pool that the settings do not have",
-                    spec.level
-                ),
+                format!("template \"{name}\": level {} {missing}", spec.level),
                 "choose basic, standard or strict",
             ));
         }

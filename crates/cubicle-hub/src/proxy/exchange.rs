@@ -16,9 +16,8 @@ use tokio::net::TcpStream;
 
 use super::bodies::{Progress, Upload};
 
-/// The largest head of an answer, in bytes, and the most header lines in it.
+/// The largest head of an answer, in bytes. The most header lines in it are hyper's 100.
 const MOST_HEAD: usize = 64 << 10;
-const MOST_HEADERS: usize = 128;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +69,7 @@ impl Notebook {
 /// How others are asked: what they answer is bounded.
 pub(crate) fn client() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_headers(MOST_HEADERS).max_buf_size(MOST_HEAD);
+    builder.max_buf_size(MOST_HEAD);
     builder
 }
 

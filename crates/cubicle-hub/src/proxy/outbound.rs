@@ -8,18 +8,19 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::cookies;
 use crate::fetch;
 
-/// Headers that belong to one connection (RFC 9110, 7.6.1).
-pub(crate) const PER_CONNECTION: [&str; 10] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
+/// Headers that belong to one connection (RFC 9110, 7.6.1). Names that are parsed: looking for them is a
+/// part of every request.
+const PER_CONNECTION: [HeaderName; 10] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// Headers that only the hub may set.
@@ -44,6 +45,17 @@ pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
+/// Takes off what belongs to one connection.
+pub(crate) fn without_connection(headers: &mut HeaderMap) {
+    let named = named_by_connection(headers);
+    for name in &PER_CONNECTION {
+        headers.remove(name);
+    }
+    for name in named {
+        headers.remove(name);
+    }
+}
+
 /// Facts about the request that the notebook is told.
 pub(crate) struct Told<'a> {
     /// The client.
@@ -61,22 +73,18 @@ pub(crate) struct Told<'a> {
 pub(crate) fn request<B>(from: Request<B>, told: &Told<'_>) -> Option<Request<B>> {
     let (parts, body) = from.into_parts();
     let websocket = fetch::is_websocket(&parts.headers);
-    let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);
-    let per_connection = named_by_connection(&parts.headers);
-    for (name, value) in &parts.headers {
-        let kept_back = PER_CONNECTION.contains(&name.as_str())
-            || NEVER_FORWARDED.contains(&name.as_str())
-            || *name == header::COOKIE;
-        if kept_back || per_connection.contains(name) {
-            continue;
-        }
-        headers.append(name.clone(), value.clone());
-    }
     let foreign: Vec<&str> = cookies::pairs(&parts.headers)
         .filter(|pair| !cookies::is_ours(pair.split_once('=').map_or(pair, |(name, _)| name)))
         .collect();
-    if !foreign.is_empty() {
-        headers.insert(header::COOKIE, HeaderValue::from_str(&foreign.join("; ")).ok()?);
+    let foreign = (!foreign.is_empty()).then(|| HeaderValue::from_str(&foreign.join("; ")));
+    let mut headers = parts.headers;
+    without_connection(&mut headers);
+    for name in NEVER_FORWARDED {
+        headers.remove(name);
+    }
+    headers.remove(header::COOKIE);
+    if let Some(foreign) = foreign {
+        headers.insert(header::COOKIE, foreign.ok()?);
     }
     if websocket {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -58,7 +58,7 @@ impl FromStr for Target {
             "https" => true,
             "http+unix" | "unix+http" => {
                 let socket = decoded(authority).filter(|socket| socket.starts_with('/')).ok_or_else(refuse)?;
-                return Ok(Self { text: text.to_owned(), place: Place::Unix(socket.into()), path });
+                return Ok(Self { text: text.to_owned(), place: Place::Unix(socket.into_owned().into()), path });
             }
             _ => return Err(refuse()),
         };

@@ -1,20 +1,27 @@
 //! Passes a request on to the target of its route.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::http::uri::{self, PathAndQuery};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::{Frame, Incoming, SizeHint};
 
 use super::table::{Route, decoded};
-use super::{Proxy, failure, reuse};
+use super::{Proxy, ProxyConfig, failure, reuse};
 use crate::fetch;
 use crate::proxy::exchange;
-use crate::proxy::outbound::{PER_CONNECTION, named_by_connection};
+use crate::proxy::outbound::without_connection;
 use crate::proxy::websocket::{self, Hold};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Answers one request of a client. `secure` says whether it came by TLS.
 pub(super) async fn answer(
@@ -23,24 +30,26 @@ pub(super) async fn answer(
     secure: bool,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let mut request = request.map(Body::new);
+    // Most requests have no body, and need no room for one.
+    let mut request = request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) });
     if request.uri().path() == "/_chp_healthz" {
         let mut response = Response::new(Body::from(r#"{"status":"OK"}"#));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         return response;
     }
-    let asked = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    let Some(path) = routed(&proxy, &request) else {
-        return failure::page(&proxy, StatusCode::BAD_REQUEST, &asked).await;
-    };
-    let Some(route) = proxy.table.find(&path) else {
-        return failure::page(&proxy, StatusCode::NOT_FOUND, &asked).await;
+    let uri = request.uri().clone();
+    let asked = uri.path_and_query().map_or("/", |target| target.as_str());
+    let found = routed(&proxy, &request).map(|path| proxy.table.find(&path));
+    let route = match found {
+        None => return failure::page(&proxy, StatusCode::BAD_REQUEST, asked).await,
+        Some(None) => return failure::page(&proxy, StatusCode::NOT_FOUND, asked).await,
+        Some(Some(route)) => route,
     };
     let host = request.headers().get(header::HOST).cloned();
     let browser = websocket::browser_side(&mut request);
     let websocket = browser.is_some();
     let Some(request) = outbound(&proxy, &route, client, secure, request) else {
-        return failure::page(&proxy, StatusCode::BAD_REQUEST, &asked).await;
+        return failure::page(&proxy, StatusCode::BAD_REQUEST, asked).await;
     };
     let unreachable = |why: &str| tracing::warn!(route = route.path, target = %route.target, why, "a target failed");
     let patience = proxy.config.answer_head;
@@ -49,12 +58,12 @@ pub(super) async fn answer(
         return match answer {
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 unreachable("it switched to a protocol that nobody asked for");
-                unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await
+                unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, asked).await
             }
             Ok(answer) => relay(&proxy, route, host.as_ref(), secure, answer),
             Err(failure) => {
                 unreachable(failure.why());
-                unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await
+                unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, asked).await
             }
         };
     }
@@ -62,14 +71,14 @@ pub(super) async fn answer(
         Ok(stream) => stream,
         Err(error) => {
             unreachable(&error.to_string());
-            return unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await;
+            return unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, asked).await;
         }
     };
     let answer = match exchange::ask(stream, request, patience).await {
         Ok(answer) => answer,
         Err(failure) => {
             unreachable(failure.why());
-            return unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await;
+            return unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, asked).await;
         }
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -78,7 +87,7 @@ pub(super) async fn answer(
         let spliced = browser.and_then(|browser| websocket::splice(browser, answer, hold));
         let Some(spliced) = spliced else {
             unreachable("it switched to a protocol that nobody asked for");
-            return unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, &asked).await;
+            return unavailable(&proxy, websocket, StatusCode::SERVICE_UNAVAILABLE, asked).await;
         };
         route.touch();
         return spliced;
@@ -98,13 +107,13 @@ async fn unavailable(proxy: &Proxy, websocket: bool, status: StatusCode, asked: 
 
 /// The path by which the route is found: decoded, after the host where hosts are routed. None when
 /// it is no path, or when a target could read another one out of it than the table did.
-fn routed<B>(proxy: &Proxy, request: &Request<B>) -> Option<String> {
+fn routed<'a, B>(proxy: &Proxy, request: &'a Request<B>) -> Option<Cow<'a, str>> {
     let path = decoded(request.uri().path())?;
     if path.split(['/', '\\']).any(|part| part == "." || part == "..") || path.contains('\0') {
         return None;
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let host = hosts.next().map(|host| host.to_str().unwrap_or_default().to_owned()).unwrap_or_default();
+    let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
     if hosts.next().is_some() {
         return None;
     }
@@ -113,9 +122,9 @@ fn routed<B>(proxy: &Proxy, request: &Request<B>) -> Option<String> {
     }
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => &host,
+        _ => host,
     };
-    (!name.contains('/')).then(|| format!("/{name}{path}"))
+    (!name.contains('/')).then(|| format!("/{name}{path}").into())
 }
 
 /// The request as the target sees it.
@@ -133,43 +142,54 @@ fn outbound(
         return None;
     }
     let websocket = fetch::is_websocket(&parts.headers);
-    let mut headers = passed_on(&parts.headers);
+    let given_host = parts.headers.get(header::HOST).cloned();
+    let mut headers = parts.headers;
+    without_connection(&mut headers);
     if websocket {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     if config.forwarded {
         let scheme = if secure { "https" } else { "http" };
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = given_host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
         let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| port.parse::<u16>().is_ok());
         let port = port.unwrap_or(if secure { "443" } else { "80" });
         let address = client.map(|client| client.ip().to_canonical().to_string());
-        append(&mut headers, "x-forwarded-for", address.as_deref().unwrap_or("unknown"))?;
-        append(&mut headers, "x-forwarded-port", port)?;
-        append(&mut headers, "x-forwarded-proto", scheme)?;
-        if !headers.contains_key("x-forwarded-host") && !host.is_empty() {
-            headers.insert("x-forwarded-host", HeaderValue::from_str(host).ok()?);
+        append(&mut headers, FORWARDED_FOR, address.as_deref().unwrap_or("unknown"))?;
+        append(&mut headers, FORWARDED_PORT, port)?;
+        append(&mut headers, FORWARDED_PROTO, scheme)?;
+        if !headers.contains_key(&FORWARDED_HOST) && !host.is_empty() {
+            headers.insert(FORWARDED_HOST, given_host.clone()?);
         }
     }
     for (name, value) in &config.custom_headers {
         headers.insert(name.clone(), value.clone());
     }
+    // A request that names Host as a header of the connection has lost it.
     if config.change_origin || !headers.contains_key(header::HOST) {
         headers.insert(header::HOST, HeaderValue::from_str(&route.target.host()).ok()?);
     }
-    let mut asked = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    if !config.include_prefix {
-        asked = without_prefix(&asked, &route.path, config.host_routing);
-    }
-    if config.prepend_path {
-        asked = format!("{}{asked}", route.target.path());
-    }
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
-    *request.uri_mut() = asked.parse::<Uri>().ok()?;
+    *request.uri_mut() = asked_of(config, route, parts.uri)?;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
     Some(request)
+}
+
+/// What the target is asked.
+fn asked_of(config: &ProxyConfig, route: &Route, asked: Uri) -> Option<Uri> {
+    let before = if config.prepend_path { route.target.path() } else { "" };
+    if config.include_prefix && before.is_empty() {
+        let mut parts = uri::Parts::default();
+        parts.path_and_query = Some(asked.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/")));
+        return Uri::from_parts(parts).ok();
+    }
+    let asked = asked.path_and_query().map_or("/", |target| target.as_str());
+    if config.include_prefix {
+        return format!("{before}{asked}").parse().ok();
+    }
+    format!("{before}{}", without_prefix(asked, &route.path, config.host_routing)).parse().ok()
 }
 
 /// What is asked without the route's own path. Cut by segments: the request may write it encoded.
@@ -183,24 +203,15 @@ fn without_prefix(asked: &str, route: &str, host_routing: bool) -> String {
     format!("/{rest}{query}")
 }
 
-fn passed_on(headers: &HeaderMap) -> HeaderMap {
-    let named = named_by_connection(headers);
-    let mut passed = HeaderMap::with_capacity(headers.len() + 5);
-    for (name, value) in headers {
-        if !PER_CONNECTION.contains(&name.as_str()) && !named.contains(name) {
-            passed.append(name.clone(), value.clone());
-        }
-    }
-    // A body that nobody measured is sent in chunks; a request that names Host as a header of the
-    // connection loses it and gets the target's.
-    passed
-}
-
 /// Adds to a list that another proxy may have begun.
-fn append(headers: &mut HeaderMap, name: &'static str, value: &str) -> Option<()> {
-    let before: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Option<()> {
+    if !headers.contains_key(&name) {
+        headers.insert(name, HeaderValue::from_str(value).ok()?);
+        return Some(());
+    }
+    let before: Vec<&str> = headers.get_all(&name).iter().filter_map(|value| value.to_str().ok()).collect();
     let list = before.into_iter().chain([value]).collect::<Vec<_>>().join(",");
-    headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&list).ok()?);
+    headers.insert(name, HeaderValue::from_str(&list).ok()?);
     Some(())
 }
 
@@ -215,18 +226,18 @@ fn relay<B>(
 where
     B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin + Send + 'static,
 {
-    let (parts, body) = answer.into_parts();
-    let mut headers = passed_on(&parts.headers);
+    let (mut parts, body) = answer.into_parts();
+    without_connection(&mut parts.headers);
     if parts.status.is_redirection()
         && let Some(place) =
-            headers.get(header::LOCATION).and_then(|place| rewritten(proxy, &route, host, secure, place))
+            parts.headers.get(header::LOCATION).and_then(|place| rewritten(proxy, &route, host, secure, place))
     {
-        headers.insert(header::LOCATION, place);
+        parts.headers.insert(header::LOCATION, place);
     }
     let counts = parts.status.as_u16() < 300;
     let mut response = Response::new(Body::new(Counted { body, route: counts.then_some(route) }));
     *response.status_mut() = parts.status;
-    *response.headers_mut() = headers;
+    *response.headers_mut() = parts.headers;
     response
 }
 

@@ -21,6 +21,7 @@ use cubicle_core::problem::Problem;
 use secrecy::SecretString;
 
 use crate::config::TlsFiles;
+use crate::workers::Workers;
 use crate::{server, tls};
 pub use dial::Target;
 use journal::Journal;
@@ -107,12 +108,14 @@ pub async fn serve(config: ProxyConfig, public: Door, api: Door, redirect: Optio
     let proxy = Arc::new(Proxy { config, table });
     let (for_public, for_api, swept) = (Arc::clone(&proxy), Arc::clone(&proxy), proxy);
     let secure = acceptor.is_some();
+    let workers = Workers::one_per_processor().map_err(broken)?;
+    let here = Workers::here();
     let served = async {
         tokio::try_join!(
-            listen(public, acceptor, patience, move |client, request| {
+            listen(public, acceptor, patience, &workers, move |client, request| {
                 forward::answer(Arc::clone(&for_public), client, secure, request)
             }),
-            listen(api, api_acceptor, patience, move |_, request| rest::answer(Arc::clone(&for_api), request)),
+            listen(api, api_acceptor, patience, &here, move |_, request| rest::answer(Arc::clone(&for_api), request)),
             lead(redirect, patience),
         )
     };
@@ -122,10 +125,14 @@ pub async fn serve(config: ProxyConfig, public: Door, api: Door, redirect: Optio
     }
 }
 
+fn broken(error: std::io::Error) -> Problem {
+    Problem::engine(format!("a listener of the proxy: {error}"), "start it again")
+}
+
 /// Leads from plain HTTP to https, where that is asked for.
 async fn lead(redirect: Option<Redirect>, patience: Duration) -> Result<(), Problem> {
     let Some(Redirect { door, port }) = redirect else { return Ok(()) };
-    listen(door, None, patience, move |_, request| std::future::ready(redirect::answer(port, &request))).await
+    listen(door, None, patience, &Workers::here(), move |_, request| std::future::ready(redirect::answer(port, &request))).await
 }
 
 /// Answers on one door. The address is none behind a Unix socket.
@@ -133,6 +140,7 @@ async fn listen<A, F>(
     door: Door,
     acceptor: Option<tokio_rustls::TlsAcceptor>,
     patience: Duration,
+    workers: &Workers,
     answer: A,
 ) -> Result<(), Problem>
 where
@@ -143,12 +151,11 @@ where
         + 'static,
     F: Future<Output = axum::http::Response<axum::body::Body>> + Send + 'static,
 {
-    let broken = |error: std::io::Error| Problem::engine(format!("a listener of the proxy: {error}"), "start it again");
     match door {
         Door::Network(listener) => {
             listener.set_nonblocking(true).map_err(broken)?;
             let listener = tokio::net::TcpListener::from_std(listener).map_err(broken)?;
-            server::accept(listener, acceptor, patience, move |peer, request| answer(Some(peer), request)).await;
+            server::accept(listener, acceptor, patience, workers, move |peer, request| answer(Some(peer), request)).await;
         }
         Door::Unix(listener) => {
             listener.set_nonblocking(true).map_err(broken)?;

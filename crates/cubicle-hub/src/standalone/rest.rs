@@ -66,7 +66,7 @@ fn all(proxy: &Proxy, query: &str) -> Response<Body> {
     // `inactive_since` is what older hubs write.
     let asked = |name: &str| {
         let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-        decoded(&value.replace('+', "%20"))
+        Some(decoded(&value.replace('+', "%20"))?.into_owned())
     };
     let since = match asked("inactiveSince").or_else(|| asked("inactive_since")).filter(|text| !text.is_empty()) {
         None => None,

@@ -8,6 +8,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -29,7 +30,14 @@ type Driver = Connection<TokioIo<Box<dyn Stream>>, Upload>;
 
 /// The connections of one target that wait for a request; the last one used is the first to be used.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<Vec<(Line, Instant)>>);
+pub(super) struct Idle(Mutex<Vec<Waiting>>);
+
+/// A connection that waits. It is used by the thread that used it before: its events go there.
+struct Waiting {
+    line: Box<Line>,
+    since: Instant,
+    thread: ThreadId,
+}
 
 /// One connection.
 struct Line {
@@ -52,31 +60,36 @@ impl std::fmt::Debug for Idle {
 }
 
 impl Idle {
-    fn lines(&self) -> MutexGuard<'_, Vec<(Line, Instant)>> {
+    fn lines(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Line> {
+    fn take(&self) -> Option<Box<Line>> {
+        let here = thread::current().id();
         loop {
-            let (mut line, _) = self.lines().pop()?;
+            let mut line = {
+                let mut lines = self.lines();
+                let last = lines.iter().rposition(|waiting| waiting.thread == here)?;
+                lines.remove(last).line
+            };
             if line.is_free() {
                 return Some(line);
             }
         }
     }
 
-    fn keep(&self, mut line: Line) {
+    fn keep(&self, mut line: Box<Line>) {
         if line.is_free() {
             let mut lines = self.lines();
             if lines.len() < MOST_IDLE {
-                lines.push((line, Instant::now()));
+                lines.push(Waiting { line, since: Instant::now(), thread: thread::current().id() });
             }
         }
     }
 
     /// Closes those that waited too long, and those that their target closed.
     pub(super) fn sweep(&self) {
-        self.lines().retain_mut(|(line, since)| since.elapsed() < IDLE && line.is_free());
+        self.lines().retain_mut(|waiting| waiting.since.elapsed() < IDLE && waiting.line.is_free());
     }
 }
 
@@ -100,7 +113,7 @@ pub(super) async fn ask(
     }
     let stream = target.connect(tls).await.map_err(|error| Failure::Garbage(error.to_string()))?;
     let (client, driver) = exchange::client().handshake(TokioIo::new(stream)).await.map_err(garbage)?;
-    over(Line { client, driver }, idle, Request::from_parts(parts, body), patience).await
+    over(Box::new(Line { client, driver }), idle, Request::from_parts(parts, body), patience).await
 }
 
 fn garbage(error: hyper::Error) -> Failure {
@@ -109,12 +122,12 @@ fn garbage(error: hyper::Error) -> Failure {
 
 /// Sends a request and waits for the head of its answer.
 async fn over(
-    line: Line,
+    mut line: Box<Line>,
     idle: &Arc<Idle>,
     request: Request<Body>,
     patience: Duration,
 ) -> Result<Response<Answer>, Failure> {
-    let Line { mut client, mut driver } = line;
+    let Line { client, driver } = &mut *line;
     let progress = Progress::new();
     let request = request.map(|body| Upload { body, progress: progress.clone() });
     let mut open = true;
@@ -122,7 +135,7 @@ async fn over(
         let answer = client.send_request(request);
         tokio::pin!(answer);
         let driven = std::future::poll_fn(|context| {
-            if open && Pin::new(&mut driver).poll(context).is_ready() {
+            if open && Pin::new(&mut *driver).poll(context).is_ready() {
                 open = false;
             }
             answer.as_mut().poll(context)
@@ -133,14 +146,14 @@ async fn over(
             () = progress.stalled(patience) => return Err(Failure::Late),
         }
     };
-    let line = open.then_some(Line { client, driver });
+    let line = open.then_some(line);
     Ok(answer.map(|body| Answer { body, line, ended: false, idle: Arc::clone(idle) }))
 }
 
 /// The body of an answer. Whoever reads it drives the connection; read to its end, it gives it back.
 pub(super) struct Answer {
     body: Incoming,
-    line: Option<Line>,
+    line: Option<Box<Line>>,
     ended: bool,
     idle: Arc<Idle>,
 }

@@ -1,5 +1,6 @@
 //! The routes: which prefix of a path leads where.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -79,7 +80,10 @@ fn segments(path: &str) -> usize {
 }
 
 /// Percent-decodes; none when it is not UTF-8 or a percent sign stands alone.
-pub(super) fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -91,7 +95,7 @@ pub(super) fn decoded(text: &str) -> Option<String> {
         let value = digit(rest.next())? * 16 + digit(rest.next())?;
         bytes.push(u8::try_from(value).ok()?);
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 impl Table {
@@ -198,7 +202,15 @@ impl Table {
     pub(super) fn find(&self, path: &str) -> Option<Arc<Route>> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         let longest = routes.by_length.keys().next_back().copied().unwrap_or(0);
-        let path = clean(path);
+        // As `clean` has it, where it begins with a slash: every request's does.
+        let trimmed = path.trim_matches('/');
+        let begins = path.len() - path.trim_start_matches('/').len();
+        let cleaned = if trimmed.is_empty() || begins == 0 {
+            Cow::Owned(clean(path))
+        } else {
+            Cow::Borrowed(&path[begins - 1..begins + trimmed.len()])
+        };
+        let path = cleaned.as_ref();
         let mut found = routes.by_path.get("/");
         let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
         for end in ends.take(longest) {

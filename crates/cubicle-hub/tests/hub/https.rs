@@ -1,9 +1,14 @@
 //! The hub with a name and a certificate of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::body::Bytes;
+use axum::http::{Request, StatusCode, Version};
 use cubicle_hub::TlsFiles;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,7 +21,7 @@ const DOMAIN: &str = "desks.example.org";
 
 struct Secure {
     site: Site,
-    connector: tokio_rustls::TlsConnector,
+    client: rustls::ClientConfig,
     files: tempfile::TempDir,
 }
 
@@ -40,15 +45,24 @@ async fn secure() -> Secure {
         config.tls = Some(TlsFiles { certificate, key });
     })
     .await;
-    Secure { site, connector: tokio_rustls::TlsConnector::from(Arc::new(client)), files }
+    Secure { site, client, files }
 }
 
+type Stream = tokio_rustls::client::TlsStream<TcpStream>;
+
 impl Secure {
+    /// Connects, and asks for these protocols.
+    async fn connect(&self, host: &str, protocols: &[&str]) -> std::io::Result<Stream> {
+        let mut client = self.client.clone();
+        client.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(self.site.address).await?;
+        let name = ServerName::try_from(host.to_owned()).expect("a name");
+        tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, stream).await
+    }
+
     /// Sends a head (without `Host`) and a body; gives all that comes back.
     async fn ask(&self, host: &str, request: &str, headers: &str, body: &str) -> String {
-        let stream = TcpStream::connect(self.site.address).await.expect("connected");
-        let name = ServerName::try_from(host.to_owned()).expect("a name");
-        let mut stream = self.connector.connect(name, stream).await.expect("a valid certificate");
+        let mut stream = self.connect(host, &[]).await.expect("a valid certificate");
         let head = format!(
             "{request} HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
@@ -70,9 +84,17 @@ fn values(answer: &str, name: &str) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn cookies_are_bound_to_their_host() {
-    let secure = secure().await;
+/// Somebody who has signed in and opened a workspace.
+struct Entered {
+    /// The session's cookie, as it is sent.
+    session: String,
+    host: String,
+    /// The workspace's cookie.
+    grant: String,
+}
+
+/// Signs in, launches and opens, and looks at every cookie on the way.
+async fn enter(secure: &Secure) -> Entered {
     secure.site.add_user("alice", false).await;
     let link = secure.site.link("alice").await;
     let path = link.strip_prefix(&format!("https://{HUB}")).expect("the public address");
@@ -112,7 +134,14 @@ async fn cookies_are_bound_to_their_host() {
     let entered = secure.ask(&host, &format!("GET {entrance}"), "", "").await;
     let grant = values(&entered, "set-cookie").remove(0);
     assert!(grant.starts_with("__Host-cubicle_workspace=") && grant.contains("; Secure"), "{grant}");
-    let grant = grant.split(';').next().expect("a pair");
+    let grant = grant.split(';').next().expect("a pair").to_owned();
+    Entered { session: pair, host, grant }
+}
+
+#[tokio::test]
+async fn cookies_are_bound_to_their_host() {
+    let secure = secure().await;
+    let Entered { session: pair, host, grant } = enter(&secure).await;
     let seen = secure.ask(&host, "GET /echo", &format!("Cookie: {grant}\r\n"), "").await;
     assert!(seen.starts_with("HTTP/1.1 200") && seen.contains("[\"x-forwarded-proto\",\"https\"]"), "{seen}");
 
@@ -143,10 +172,8 @@ async fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
     let secure = secure().await;
     let (certificate, key) = (secure.files.path().join("chain.pem"), secure.files.path().join("key.pem"));
     let served = async || {
-        let stream = TcpStream::connect(secure.site.address).await.expect("connected");
-        let name = ServerName::try_from(HUB.to_owned()).expect("a name");
-        // The connector trusts the first certificate alone, so that another one shows as an error.
-        secure.connector.connect(name, stream).await.map(drop)
+        // The client trusts the first certificate alone, so that another one shows as an error.
+        secure.connect(HUB, &[]).await.map(drop)
     };
     served().await.expect("the first one");
     std::fs::write(&certificate, "half of a certif").expect("written");
@@ -163,4 +190,69 @@ async fn a_new_certificate_is_taken_and_a_broken_one_is_not() {
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
     panic!("the new certificate is not served");
+}
+
+/// A connection of HTTP/2, and how it ends.
+async fn second(secure: &Secure) -> (SendRequest<Full<Bytes>>, tokio::task::JoinHandle<()>) {
+    let stream = secure.connect(HUB, &["h2", "http/1.1"]).await.expect("a valid certificate");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a connection");
+    (sender, tokio::spawn(async move { drop(connection.await) }))
+}
+
+fn get(host: &str, path: &str) -> axum::http::request::Builder {
+    Request::get(format!("https://{host}{path}")).version(Version::HTTP_2).header("accept", "text/html")
+}
+
+#[tokio::test]
+async fn one_connection_of_http2_serves_the_hub_and_a_workspace_each_by_its_own_rules() {
+    let secure = secure().await;
+    let entered = enter(&secure).await;
+    let (sender, _) = second(&secure).await;
+    let ask = async |request: axum::http::request::Builder| {
+        let answer = sender.clone().send_request(request.body(Full::default()).expect("one")).await.expect("an answer");
+        let (head, body) = answer.into_parts();
+        (head.status, String::from_utf8_lossy(&body.collect().await.expect("a body").to_bytes()).into_owned())
+    };
+    let (status, page) = ask(get(HUB, "/sign-in")).await;
+    assert!(status == StatusCode::OK && page.contains("<form"), "{status} {page}");
+
+    // The notebook is asked as HTTP/1.1 has it: one host, one line of cookies, without ours.
+    let request = get(&entered.host, "/echo").header("cookie", "a=1").header("cookie", &entered.grant);
+    let (status, seen) = ask(request.header("cookie", "b=2")).await;
+    assert_eq!(status, StatusCode::OK, "{seen}");
+    assert!(seen.contains(&format!("[\"host\",\"{}\"]", entered.host)), "{seen}");
+    assert!(seen.contains("[\"cookie\",\"a=1; b=2\"]") && !seen.contains("cubicle_workspace"), "{seen}");
+
+    // The same connection does not make one origin's cookie good on another.
+    let (status, _) = ask(get(&entered.host, "/echo").header("cookie", &entered.session)).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    for (host, header) in [("localhost", None), ("elsewhere.example", None), (HUB, Some(entered.host.as_str()))] {
+        let request = get(host, "/sign-in");
+        let request = if let Some(other) = header { request.header("host", other) } else { request };
+        assert_eq!(ask(request).await.0, StatusCode::MISDIRECTED_REQUEST, "{host} {header:?}");
+    }
+    let large = "x".repeat(70 << 10);
+    let request = get(HUB, "/sign-in").header("x-large", large).body(Full::default()).expect("one");
+    let refused = sender.clone().send_request(request).await;
+    assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status() == 431));
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_without_a_request_is_closed_and_one_with_an_answer_is_not() {
+    let secure = secure().await;
+    let entered = enter(&secure).await;
+    let (mut sender, ended) = second(&secure).await;
+    let request = get(&entered.host, "/events").header("cookie", &entered.grant);
+    let answer = sender.send_request(request.body(Full::default()).expect("one")).await.expect("an answer");
+    let mut body = answer.into_body();
+    // The hub of the tests waits two seconds.
+    let until = tokio::time::Instant::now() + Duration::from_secs(5);
+    while tokio::time::Instant::now() < until {
+        body.frame().await.expect("goes on").expect("a frame");
+    }
+    assert!(!ended.is_finished());
+    drop(body);
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("closed").expect("ended");
 }

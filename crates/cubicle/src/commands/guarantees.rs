@@ -106,13 +106,14 @@ fn details(printer: &Printer, guarantee: &Guarantee) -> String {
     for reference in guarantee.references {
         field("reference", reference);
     }
-    let levels: Vec<String> = Level::ALL
-        .into_iter()
-        .filter(|level| level.missing_on(EngineKind::Local).is_none())
-        .filter(|level| catalogue::promised(*level, EngineKind::Local).contains(&guarantee.id))
-        .map(|level| level.to_string())
-        .collect();
-    let levels = if levels.is_empty() { "no level".to_owned() } else { levels.join(", ") };
-    field("promised by", &format!("{levels} (engine local)"));
+    for engine in [EngineKind::Local, EngineKind::Kubernetes] {
+        let levels: Vec<String> = Level::ALL
+            .into_iter()
+            .filter(|level| catalogue::promised(*level, engine).contains(&guarantee.id))
+            .map(|level| level.to_string())
+            .collect();
+        let levels = if levels.is_empty() { "no level".to_owned() } else { levels.join(", ") };
+        field("promised by", &format!("{levels} (engine {engine})"));
+    }
     text
 }

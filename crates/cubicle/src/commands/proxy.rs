@@ -171,7 +171,8 @@ impl Arguments {
                 Problem::bad_input(format!("--pid-file {}: {error}", path.display()), "name another file")
             })?;
         }
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+        // For the API and what is seldom; requests are answered by threads of their own.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
             Problem::engine(format!("no runtime: {error}"), "check the limits of this shell (`ulimit -a`)")
         })?;
         let pid_file = self.pid_file.clone();

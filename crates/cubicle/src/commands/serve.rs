@@ -47,7 +47,7 @@ impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         trace::start();
         // The hub reads the same again; what it would refuse must not start the engine.
-        hub_process::configuration(context.home())?;
+        hub_process::configuration(context.home())?.check(self.listen)?;
         let options = Options {
             home: context.home().to_owned(),
             listen: self.listen,

@@ -26,6 +26,7 @@ fn a_wrong_command_line_says_what_is_right() {
             &["guarantees", "NW-01", "--level", "basic"],
             &["completions", "tcsh"],
             &["serve", "--listen", "everywhere"],
+            &["serve", "--listen", "0.0.0.0:8000"],
             &["internal-sandbox"],
             &["internal-nothing"],
         ]
