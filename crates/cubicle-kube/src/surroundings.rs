@@ -41,35 +41,22 @@ impl Surroundings {
     /// What the API server says.
     pub async fn read(client: &Client, settings: &Settings) -> Result<Self, kube::Error> {
         let everything = ListParams::default();
-        let component = |name: &str| ListParams::default().labels(&format!("{COMPONENT}={name}"));
         let pods = |namespace: &str| Api::<Pod>::namespaced(client.clone(), namespace);
         let nodes = Api::<Node>::all(client.clone());
-        let (canary, reference) = (pods(&settings.canary_namespace), pods(&settings.reference_namespace));
-        let (canary_parameters, reference_parameters) = (component("canary"), component("reference"));
+        let (reference, of_references) = (pods(&settings.reference_namespace), component("reference"));
         let platform = pods(&settings.system_namespace);
         let services = Api::<Service>::namespaced(client.clone(), &settings.canary_namespace);
-        let kubernetes = Api::<Service>::namespaced(client.clone(), "default");
-        let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
-        let of_kubernetes = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
-        let (nodes, canaries, references, platform, services, kubernetes, slices) = tokio::try_join!(
+        let (nodes, canaries, references, platform, services, api_server) = tokio::try_join!(
             nodes.list(&everything),
-            canary.list(&canary_parameters),
-            reference.list(&reference_parameters),
+            canaries(client, settings),
+            reference.list(&of_references),
             platform.list(&everything),
             services.list(&everything),
-            kubernetes.get("kubernetes"),
-            slices.list(&of_kubernetes),
+            api_server(client),
         )?;
-        let mut api_server = ports_of(&kubernetes, &cluster_addresses(&kubernetes));
-        for slice in &slices.items {
-            for port in slice.ports.iter().flatten().filter_map(|port| u16::try_from(port.port?).ok()) {
-                let addresses = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
-                api_server.extend(addresses.filter_map(|text| Some(SocketAddr::new(text.parse().ok()?, port))));
-            }
-        }
         Ok(Self {
             nodes: nodes.items,
-            canaries: canaries.items.into_iter().filter(is_ready).collect(),
+            canaries,
             references: references.items.into_iter().filter(is_ready).collect(),
             // Not what goes just now: whether it answers is a matter of luck.
             platform: platform.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect(),
@@ -78,12 +65,9 @@ impl Surroundings {
         })
     }
 
-    /// What the gate is to dial from its first instruction on: canaries on several nodes, the
-    /// API server, and the metadata service.
+    /// What the gate is to dial from its first instruction on.
     pub fn window(&self) -> Vec<SocketAddr> {
-        let canaries = self.canaries.iter().filter_map(address).map(|ip| SocketAddr::new(ip, CANARY_PORT));
-        let api_server = self.api_server.iter().copied();
-        canaries.take(IN_WINDOW).chain(api_server.take(IN_WINDOW)).chain(METADATA.parse()).collect()
+        window_of(&self.canaries, &self.api_server)
     }
 
     /// The reference pod of a node.
@@ -143,6 +127,48 @@ impl Surroundings {
             other_nodes,
         }
     }
+}
+
+/// What a gate is to dial from its first instruction on, read alone: a launch begins with it.
+///
+/// # Errors
+/// What the API server says.
+pub async fn window(client: &Client, settings: &Settings) -> Result<Vec<SocketAddr>, kube::Error> {
+    let (canaries, api_server) = tokio::try_join!(canaries(client, settings), api_server(client))?;
+    Ok(window_of(&canaries, &api_server))
+}
+
+/// Canaries on several nodes, the API server, and the metadata service.
+fn window_of(canaries: &[Pod], api_server: &[SocketAddr]) -> Vec<SocketAddr> {
+    let canaries = canaries.iter().filter_map(address).map(|ip| SocketAddr::new(ip, CANARY_PORT));
+    let api_server = api_server.iter().copied();
+    canaries.take(IN_WINDOW).chain(api_server.take(IN_WINDOW)).chain(METADATA.parse()).collect()
+}
+
+fn component(name: &str) -> ListParams {
+    ListParams::default().labels(&format!("{COMPONENT}={name}"))
+}
+
+/// The canaries that answer.
+async fn canaries(client: &Client, settings: &Settings) -> Result<Vec<Pod>, kube::Error> {
+    let pods = Api::<Pod>::namespaced(client.clone(), &settings.canary_namespace);
+    Ok(pods.list(&component("canary")).await?.items.into_iter().filter(is_ready).collect())
+}
+
+/// Where the API server is reached: by its service, and at its own addresses.
+async fn api_server(client: &Client) -> Result<Vec<SocketAddr>, kube::Error> {
+    let kubernetes = Api::<Service>::namespaced(client.clone(), "default");
+    let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
+    let of_kubernetes = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
+    let (kubernetes, slices) = tokio::try_join!(kubernetes.get("kubernetes"), slices.list(&of_kubernetes))?;
+    let mut api_server = ports_of(&kubernetes, &cluster_addresses(&kubernetes));
+    for slice in &slices.items {
+        for port in slice.ports.iter().flatten().filter_map(|port| u16::try_from(port.port?).ok()) {
+            let addresses = slice.endpoints.iter().flatten().flat_map(|endpoint| &endpoint.addresses);
+            api_server.extend(addresses.filter_map(|text| Some(SocketAddr::new(text.parse().ok()?, port))));
+        }
+    }
+    Ok(api_server)
 }
 
 fn is_ready(pod: &Pod) -> bool {

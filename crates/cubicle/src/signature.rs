@@ -199,4 +199,21 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(home.path().join("keys")).expect("a folder").count(), 1);
     }
+
+    /// With a key of small order anybody can sign anything, in the equation that RFC 8032 asks for at least.
+    #[test]
+    fn a_key_that_proves_nothing_signs_nothing() {
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        // R is the same point and s is zero: s * B = R + k * A for every k.
+        let signature = [identity, [0; 32]].concat();
+        let envelope = Envelope {
+            report: serde_json::to_string(&report()).expect("json"),
+            signature: STANDARD.encode(signature),
+            key: STANDARD.encode(identity),
+        };
+        let key = parse_key(&envelope.key).expect("a point on the curve");
+        let envelope = envelope.text().expect("json").into_bytes();
+        assert!(matches!(check(&envelope, Some(&key)), Checked::Bad(_)));
+    }
 }

@@ -7,9 +7,11 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::HashSet;
 use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
 
-use super::MANAGER;
+use super::{Context, MANAGER};
 use crate::objects::{Built, Tenant};
 
 /// How an API call failed.
@@ -39,10 +41,40 @@ pub(crate) fn sort(what: &str, error: kube::Error) -> Failure {
     }
 }
 
+/// Namespaces that this controller has made or found. One that is not among them is most likely not there.
+#[derive(Default)]
+pub(super) struct KnownNamespaces(Mutex<HashSet<String>>);
+
+/// The most names that are kept; then it begins anew.
+const MOST_KNOWN: usize = 100_000;
+
+impl KnownNamespaces {
+    fn has(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    fn add(&self, name: String) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(name);
+    }
+}
+
 /// What every workspace of the tenant stands on, and the workspace's own walls; the pod comes after them.
-pub(crate) async fn walls(client: &Client, tenant: &Tenant, built: &Built) -> Result<(), Failure> {
+pub(crate) async fn walls(context: &Context, tenant: &Tenant, built: &Built) -> Result<(), Failure> {
+    let client = &context.client;
     let api = Api::<Namespace>::all(client.clone());
     let namespace = async { patch(&api, &tenant.namespace).await.map_err(|error| sort("the namespace", error)) };
+    let name = tenant.namespace.name_any();
+    if !context.namespaces.has(&name) {
+        // Each object that comes before its namespace waits 50 ms to be refused (NamespaceLifecycle).
+        namespace.await?;
+        inside(client, tenant, built).await?;
+        context.namespaces.add(name);
+        return Ok(());
+    }
     // A tenant who comes again has a namespace: all of it at once then.
     let (namespace, inside) = tokio::join!(namespace, inside(client, tenant, built));
     namespace?;

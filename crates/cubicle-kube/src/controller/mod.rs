@@ -66,6 +66,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     /// Failures in a row, by workspace.
     failures: Mutex<HashMap<String, u32>>,
+    namespaces: apply::KnownNamespaces,
     ahead: proving::AheadOfGates,
 }
 
@@ -129,6 +130,7 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         gate_key: options.gate_key,
         route_key: options.route_key,
         failures: Mutex::default(),
+        namespaces: apply::KnownNamespaces::default(),
         ahead: proving::AheadOfGates::default(),
     });
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));

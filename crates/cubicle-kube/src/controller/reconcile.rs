@@ -25,7 +25,7 @@ use super::{Context, MANAGER};
 use crate::names::{self, FINALIZER};
 use crate::objects::{self, Request};
 use crate::resources::{Identity, Template, Workspace, WorkspaceStatus};
-use crate::surroundings::Surroundings;
+use crate::surroundings;
 
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
@@ -162,8 +162,8 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
         if !fresh {
             return None;
         }
-        let surroundings = Surroundings::read(&context.client, &context.settings);
-        Some(tokio::join!(template(workspace, context), surroundings))
+        let window = surroundings::window(&context.client, &context.settings);
+        Some(tokio::join!(template(workspace, context), window))
     });
     let place = match found? {
         Ok(place) => place,
@@ -218,8 +218,8 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
         // A running notebook goes on when its template is gone or changed.
         (Next::Look, Some(pod)) => super::later::look(workspace, context, &place, pod).await,
         (next @ (Next::Begin | Next::Make | Next::Prove), _) => {
-            let (document, surroundings) = match beginning {
-                Some((document, surroundings)) => (document?, Some(surroundings)),
+            let (document, window) = match beginning {
+                Some((document, window)) => (document?, Some(window)),
                 None => (template(workspace, context).await?, None),
             };
             let document = match document {
@@ -230,11 +230,11 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
                 }
             };
             if next == Next::Begin {
-                let surroundings = match surroundings {
-                    Some(surroundings) => surroundings?,
-                    None => Surroundings::read(&context.client, &context.settings).await?,
+                let window = match window {
+                    Some(window) => window?,
+                    None => surroundings::window(&context.client, &context.settings).await?,
                 };
-                begin(workspace, context, &place, &document, &surroundings).await
+                begin(workspace, context, &place, &document, &window).await
             } else {
                 launch(workspace, context, &place, &document, None).await
             }
@@ -263,7 +263,7 @@ async fn begin(
     context: &Context,
     place: &Place,
     document: &Document,
-    surroundings: &Surroundings,
+    window: &[SocketAddr],
 ) -> Result<Action, Error> {
     // Nothing is built for an image that the site refuses.
     match context.settings.judge_image(document) {
@@ -284,7 +284,7 @@ async fn begin(
     status.launch = workspace.spec.launch;
     status.level = Some(document.spec.level);
     status.namespace = Some(names::namespace(context.settings.tenancy, &place.identity));
-    status.window = surroundings.window().iter().map(ToString::to_string).collect();
+    status.window = window.iter().map(ToString::to_string).collect();
     status.pod_uid = None;
     status.node = None;
     status.nonce = None;
@@ -349,7 +349,7 @@ async fn launch(
     if let Some(pod) = &place.pod {
         return super::open::prove_and_open(workspace, context, &place.pods, pod, &built.pod, &request).await;
     }
-    let (written, walls) = tokio::join!(write(begun, context), apply::walls(&context.client, &tenant, &built));
+    let (written, walls) = tokio::join!(write(begun, context), apply::walls(context, &tenant, &built));
     let written = written?;
     let workspace = written.as_ref().unwrap_or(workspace);
     let made = async {
