@@ -2,6 +2,7 @@
 //! that none of them can forget a rule.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use cubicle_core::engine::{LaunchRequest, Volume};
 use cubicle_core::name::{TemplateName, UserId};
@@ -18,7 +19,7 @@ use crate::store::{Account, Role};
 pub(crate) const LONGEST_NAME: usize = 64;
 
 impl Hub {
-    /// Launches a template for an account.
+    /// Launches a template for an account. `from` is the address of whoever asks, where it is theirs.
     ///
     /// # Errors
     /// The site is closed for maintenance, the account may not, or has what it may have already;
@@ -26,6 +27,7 @@ impl Hub {
     pub(crate) async fn launch(
         &self,
         caller: &Caller,
+        from: Option<IpAddr>,
         account: &Account,
         template: &str,
         name: &str,
@@ -33,7 +35,7 @@ impl Hub {
         caller.require_work()?;
         let request = request(account, template, name)?;
         self.require_open(caller).await?;
-        self.count(caller, account)?;
+        self.count(caller, from, account)?;
         let _turn = self.admit(account, &request.template).await?;
         let workspace = self.engine.launch(request).await?;
         journal::about(format!("{} of {}", workspace.id, workspace.owner.id));
@@ -44,7 +46,12 @@ impl Hub {
     ///
     /// # Errors
     /// Those of [`Hub::launch`].
-    pub(crate) async fn start(&self, caller: &Caller, workspace: &Workspace) -> Result<Workspace, Problem> {
+    pub(crate) async fn start(
+        &self,
+        caller: &Caller,
+        from: Option<IpAddr>,
+        workspace: &Workspace,
+    ) -> Result<Workspace, Problem> {
         caller.require_work()?;
         self.require_open(caller).await?;
         let account = match caller {
@@ -52,16 +59,16 @@ impl Hub {
             // Whoever has it started, it is its owner's.
             _ => self.store.account(workspace.owner.name.as_str()).await?,
         };
-        self.count(caller, &account)?;
+        self.count(caller, from, &account)?;
         let _turn = self.admit(&account, &workspace.template).await?;
         self.engine.start(&workspace.id).await
     }
 
     /// The machine's administrator has the machine anyway.
-    fn count(&self, caller: &Caller, account: &Account) -> Result<(), Problem> {
+    fn count(&self, caller: &Caller, from: Option<IpAddr>, account: &Account) -> Result<(), Problem> {
         match caller {
             Caller::Root => Ok(()),
-            Caller::Account(_) => self.launches.count(&account.id),
+            Caller::Account(_) => self.launches.count(&account.id, from),
         }
     }
 

@@ -89,39 +89,57 @@ impl SignInLimits {
     }
 }
 
-/// Launches that an account may ask for within [`LAUNCH_WINDOW`].
+/// Launches that an account, and that everybody at one address together, may ask for within
+/// [`LAUNCH_WINDOW`]. A whole institution may have one address.
 const LAUNCHES: u32 = 240;
+const LAUNCHES_PER_ADDRESS: u32 = 2400;
 /// How long a launch counts.
 const LAUNCH_WINDOW: Duration = Duration::from_secs(3600);
 
 /// Launches of late.
 #[derive(Default)]
 pub(crate) struct LaunchLimits {
-    launches: Mutex<HashMap<UserId, (Instant, u32)>>,
+    launches: Mutex<HashMap<Asker, (Instant, u32)>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Asker {
+    Account(UserId),
+    Address(IpAddr),
 }
 
 impl LaunchLimits {
-    /// Counts a launch for this account.
+    /// Counts a launch for this account that somebody at this address asked for.
     ///
     /// # Errors
-    /// There were too many within the hour.
-    pub(crate) fn count(&self, account: &UserId) -> Result<(), Problem> {
-        self.count_at(account, Instant::now())
+    /// There were too many within the hour; this one is not counted.
+    pub(crate) fn count(&self, account: &UserId, address: Option<IpAddr>) -> Result<(), Problem> {
+        self.count_at(account, address, Instant::now())
     }
 
-    fn count_at(&self, account: &UserId, now: Instant) -> Result<(), Problem> {
+    fn count_at(&self, account: &UserId, address: Option<IpAddr>, now: Instant) -> Result<(), Problem> {
         let mut launches = self.launches.lock().unwrap_or_else(PoisonError::into_inner);
         launches.retain(|_, (began, _)| now.duration_since(*began) < LAUNCH_WINDOW);
-        let (began, count) = launches.entry(account.clone()).or_insert((now, 0));
-        if *count >= LAUNCHES {
-            let wait = (LAUNCH_WINDOW - now.duration_since(*began)).as_secs().div_ceil(60);
-            return Err(Problem::new(
-                ProblemKind::Exhausted,
-                format!("{LAUNCHES} launches were asked for by this account within an hour"),
-                format!("try again in {wait} minutes"),
-            ));
+        let account = (Asker::Account(account.clone()), LAUNCHES, "by this account");
+        // The machine's own address is everybody's behind a front or `ssh -L`.
+        let address = address.filter(|one| !one.to_canonical().is_loopback());
+        let address = address.map(|one| (Asker::Address(network(one)), LAUNCHES_PER_ADDRESS, "from this address"));
+        let askers: Vec<_> = std::iter::once(account).chain(address).collect();
+        for (asker, most, who) in &askers {
+            if let Some((began, count)) = launches.get(asker)
+                && count >= most
+            {
+                let wait = (LAUNCH_WINDOW - now.duration_since(*began)).as_secs().div_ceil(60);
+                return Err(Problem::new(
+                    ProblemKind::Exhausted,
+                    format!("{most} launches were asked for {who} within an hour"),
+                    format!("try again in {wait} minutes"),
+                ));
+            }
         }
-        *count += 1;
+        for (asker, ..) in askers {
+            launches.entry(asker).or_insert((now, 0)).1 += 1;
+        }
         Ok(())
     }
 }
@@ -171,13 +189,34 @@ mod tests {
         let limits = LaunchLimits::default();
         let now = Instant::now();
         let [alice, bob] = [1, 2].map(|number| UserId::from_random([number; 12]));
+        let here = Some(address("192.0.2.1"));
         for _ in 0..LAUNCHES {
-            limits.count_at(&alice, now).expect("within the limit");
+            limits.count_at(&alice, here, now).expect("within the limit");
         }
-        let problem = limits.count_at(&alice, now).expect_err("refused");
+        let problem = limits.count_at(&alice, here, now).expect_err("refused");
         assert!(problem.remedy.contains("60 minutes"), "{}", problem.remedy);
-        limits.count_at(&bob, now).expect("somebody else");
-        limits.count_at(&alice, now + LAUNCH_WINDOW).expect("an hour later");
+        limits.count_at(&bob, here, now).expect("somebody else");
+        limits.count_at(&alice, here, now + LAUNCH_WINDOW).expect("an hour later");
+    }
+
+    #[test]
+    fn launches_are_counted_by_the_address_too() {
+        let limits = LaunchLimits::default();
+        let now = Instant::now();
+        let account = |number: u32| UserId::from_random([number.to_be_bytes(); 3].concat().try_into().expect("twelve"));
+        for number in 0..LAUNCHES_PER_ADDRESS {
+            let from = address(&format!("2001:db8::{number:x}"));
+            limits.count_at(&account(number), Some(from), now).expect("within the limit");
+        }
+        let problem = limits.count_at(&account(9999), Some(address("2001:db8::1:1")), now).expect_err("refused");
+        assert!(problem.what.contains("from this address"), "{}", problem.what);
+        limits.count_at(&account(9999), Some(address("2001:db8:0:1::1")), now).expect("another network");
+        for nobodys in [None, Some(address("::1"))] {
+            for number in 0..=LAUNCHES_PER_ADDRESS {
+                limits.count_at(&account(10_000 + number), nobodys, now).expect("an address that says nothing");
+            }
+            limits.launches.lock().expect("unpoisoned").clear();
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use cubicle_core::engine::Engine;
 use cubicle_core::problem::{Problem, ProblemKind};
@@ -214,6 +216,17 @@ async fn routed(router: Router, request: Request<Incoming>) -> Response<Body> {
 /// The client's address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client(pub(crate) IpAddr);
+
+/// The client's address where there is one: none on the administrator's socket.
+pub(crate) struct Address(pub(crate) Option<IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for Address {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Client>().map(|Client(address)| *address)))
+    }
+}
 
 /// The `Host` that the client used, checked to be the hub's.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use super::document::{Answer, Doc, Documented};
 use super::input::{Asked, Input, OptionalInput, Segment};
 use crate::hub::{Caller, Hub};
 use crate::problem::ApiProblem;
-use crate::server::Host;
+use crate::server::{Address, Host};
 
 pub(super) fn routes(documented: Documented) -> Documented {
     let shown = (200, Answer::Json("Workspace"));
@@ -205,6 +205,7 @@ struct Launch {
 async fn launch(
     State(hub): State<Arc<Hub>>,
     host: MaybeHost,
+    Address(from): Address,
     Authenticated { caller, .. }: Authenticated,
     Input(input): Input<Launch>,
 ) -> Result<Response, ApiProblem> {
@@ -225,7 +226,7 @@ async fn launch(
             return Err(ApiProblem::from(Problem::bad_input("root owns no workspace", "say for whom, with \"user\"")));
         }
     };
-    let workspace = hub.launch(&caller, &account, &input.template, &input.name).await?;
+    let workspace = hub.launch(&caller, from, &account, &input.template, &input.name).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&hub, &caller, named(&host), workspace))).into_response())
 }
 
@@ -260,11 +261,12 @@ async fn delete(
 async fn start(
     State(hub): State<Arc<Hub>>,
     host: MaybeHost,
+    Address(from): Address,
     Authenticated { caller, .. }: Authenticated,
     Segment(id): Segment,
 ) -> Result<Response, ApiProblem> {
     let workspace = hub.workspace(&caller, &id).await?;
-    let workspace = hub.start(&caller, &workspace).await?;
+    let workspace = hub.start(&caller, from, &workspace).await?;
     Ok((StatusCode::ACCEPTED, Json(view(&hub, &caller, named(&host), workspace))).into_response())
 }
 

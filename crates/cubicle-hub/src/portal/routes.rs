@@ -213,7 +213,9 @@ async fn start(hub: &Hub, account: &Account, template: &Template) -> Result<(), 
         }
         None => {}
     }
-    hub.launch(&Caller::Account(account.clone()), account, template.metadata.name.as_str(), NAME).await.map(drop)
+    // The address is the front's, and everybody's behind it.
+    let caller = Caller::Account(account.clone());
+    hub.launch(&caller, None, account, template.metadata.name.as_str(), NAME).await.map(drop)
 }
 
 async fn terminate(State(hub): State<Arc<Hub>>, method: Method, headers: HeaderMap) -> Response {

@@ -64,7 +64,8 @@ pub(super) async fn launch_named(
 }
 
 async fn start(hub: &Hub, member: Member, template: &str, name: &str) -> Response {
-    match hub.launch(&member.caller(), &member.account, template, name).await {
+    let from = Some(member.visitor.address);
+    match hub.launch(&member.caller(), from, &member.account, template, name).await {
         Ok(workspace) => see_other(&format!("/workspaces/{}", workspace.id)),
         Err(problem) => {
             let status = crate::problem::status(problem.kind);

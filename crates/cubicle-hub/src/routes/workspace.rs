@@ -160,7 +160,7 @@ pub(super) async fn start(
     Posted(NoFields {}): Posted<NoFields>,
 ) -> Response {
     let (member, workspace) = workspace_or_refuse!(&hub, member, &id);
-    match hub.start(&member.caller(), &workspace).await {
+    match hub.start(&member.caller(), Some(member.visitor.address), &workspace).await {
         Ok(workspace) => see_other(&format!("/workspaces/{}", workspace.id)),
         Err(problem) => member.refuse(problem).into_response(),
     }

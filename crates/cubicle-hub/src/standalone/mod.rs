@@ -132,7 +132,10 @@ fn broken(error: std::io::Error) -> Problem {
 /// Leads from plain HTTP to https, where that is asked for.
 async fn lead(redirect: Option<Redirect>, patience: Duration) -> Result<(), Problem> {
     let Some(Redirect { door, port }) = redirect else { return Ok(()) };
-    listen(door, None, patience, &Workers::here(), move |_, request| std::future::ready(redirect::answer(port, &request))).await
+    listen(door, None, patience, &Workers::here(), move |_, request| {
+        std::future::ready(redirect::answer(port, &request))
+    })
+    .await
 }
 
 /// Answers on one door. The address is none behind a Unix socket.
@@ -155,7 +158,8 @@ where
         Door::Network(listener) => {
             listener.set_nonblocking(true).map_err(broken)?;
             let listener = tokio::net::TcpListener::from_std(listener).map_err(broken)?;
-            server::accept(listener, acceptor, patience, workers, move |peer, request| answer(Some(peer), request)).await;
+            server::accept(listener, acceptor, patience, workers, move |peer, request| answer(Some(peer), request))
+                .await;
         }
         Door::Unix(listener) => {
             listener.set_nonblocking(true).map_err(broken)?;
