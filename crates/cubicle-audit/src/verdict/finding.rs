@@ -82,6 +82,11 @@ pub const MOST_FOUND: usize = 10_000;
 pub const MOST_NAMED: usize = 5;
 
 impl Finding {
+    /// The object at fault, in words.
+    pub fn at_fault(&self) -> &str {
+        if self.object.is_empty() { "an object that is missing" } else { &self.object }
+    }
+
     /// What the tenant could do, as far as one knows: "could ...", "may ...", or "would ..." where
     /// admission refuses it.
     pub fn claim(&self) -> String {

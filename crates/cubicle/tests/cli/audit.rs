@@ -52,6 +52,19 @@ fn from_an_empty_folder_to_one_finding() {
 }
 
 #[test]
+fn what_is_missing_altogether_is_named_in_words() {
+    let machine = Machine::new();
+    let hatchery = machine.file("hatchery.yaml", include_str!("../../../cubicle-audit/tests/layouts/hatchery.yaml"));
+    let clean = machine.file("clean.yaml", CLEAN);
+    let fixes = machine.run(["audit", &hatchery, "--fix"]);
+    let compared = machine.run(["audit", "diff", &clean, &hatchery]);
+    for ran in [fixes, compared] {
+        assert!(ran.output.contains("an object that is missing"), "{ran}");
+        assert!(!ran.output.lines().any(|line| line.ends_with(": ")), "{ran}");
+    }
+}
+
+#[test]
 fn a_thousand_findings_stay_readable() {
     let machine = Machine::new();
     let mut text = String::new();

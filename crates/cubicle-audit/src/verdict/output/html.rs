@@ -180,7 +180,7 @@ fn one(alike: &Alike<'_>, is_first: bool) -> String {
         escaped(&finding.claim())
     );
     let place = finding.location.as_ref().map(|location| format!(" <code>{}</code>", escaped(&location.to_string())));
-    let _ = write!(text, "<p>{}{}</p>", escaped(&finding.object), place.unwrap_or_default());
+    let _ = write!(text, "<p>{}{}</p>", escaped(finding.at_fault()), place.unwrap_or_default());
     if let Some(reason) = &finding.suppressed {
         let _ = write!(text, "<p class=\"soft\">{}</p>", escaped(reason));
     }

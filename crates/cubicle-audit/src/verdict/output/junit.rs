@@ -54,7 +54,7 @@ fn body(element: &str, kind: &str, ruling: &Ruling, findings: &[&Finding]) -> St
     let mut text = String::new();
     for finding in findings {
         let place = finding.location.as_ref().map(|location| format!(" ({location})")).unwrap_or_default();
-        text.push_str(&format!("{}: {}{place}\n", finding.claim(), finding.object));
+        text.push_str(&format!("{}: {}{place}\n", finding.claim(), finding.at_fault()));
         for line in &finding.witness {
             text.push_str(&format!("  {line}\n"));
         }

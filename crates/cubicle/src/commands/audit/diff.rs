@@ -99,7 +99,7 @@ fn text(answer: &Answer) -> String {
         let mut text = format!("{title}:{}\n", if findings.is_empty() { " nothing" } else { "" });
         for finding in findings {
             let place = finding.location.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
-            let line = format!("  {} {}: {}{place}", finding.alias, finding.sentence, finding.object);
+            let line = format!("  {} {}: {}{place}", finding.alias, finding.sentence, finding.at_fault());
             text.push_str(&safe::line(&line));
             text.push('\n');
         }

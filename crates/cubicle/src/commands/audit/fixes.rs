@@ -14,7 +14,7 @@ pub(crate) fn text(report: &Report) -> String {
     for finding in report.findings.iter().filter(|finding| finding.counts()) {
         let title = safe::line(&format!("# {} {}", finding.alias, finding.claim()));
         let body = match &finding.fix {
-            None => format!("{title}\n#   no ready change: {}\n", safe::line(&finding.object)),
+            None => format!("{title}\n#   no ready change: {}\n", safe::line(finding.at_fault())),
             Some(fix) => {
                 let shown = change(fix);
                 if !seen.insert(shown.clone()) {
