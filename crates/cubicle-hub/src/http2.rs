@@ -108,7 +108,7 @@ where
 
 /// The request with the headers that HTTP/1.1 would have. The authority stays in its URI: whoever sends
 /// another `Host` beside it is refused where hosts are looked at.
-fn as_http1(mut request: Request<Incoming>) -> Request<Incoming> {
+fn as_http1<B>(mut request: Request<B>) -> Request<B> {
     let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     let headers = request.headers_mut();
     if let Some(authority) = authority
@@ -124,4 +124,24 @@ fn as_http1(mut request: Request<Incoming>) -> Request<Incoming> {
         headers.insert(header::COOKIE, whole);
     }
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_gets_the_headers_of_http1() {
+        let request =
+            Request::get("https://a.example/b").header(header::COOKIE, "c=1").header(header::COOKIE, "d=2; e=3");
+        let request = as_http1(request.body(()).expect("a request"));
+        assert_eq!(request.headers()[header::HOST], "a.example");
+        let cookies: Vec<_> = request.headers().get_all(header::COOKIE).iter().collect();
+        assert_eq!(cookies, ["c=1; d=2; e=3"]);
+        // Whoever compares it with the authority has to see what came.
+        let request = Request::get("https://a.example/").header(header::HOST, "other.example");
+        let request = as_http1(request.body(()).expect("a request"));
+        assert_eq!(request.headers()[header::HOST], "other.example");
+        assert_eq!(request.uri().authority().expect("stays"), "a.example");
+    }
 }

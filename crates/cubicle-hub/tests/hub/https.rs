@@ -253,6 +253,9 @@ async fn a_connection_of_http2_without_a_request_is_closed_and_one_with_an_answe
         body.frame().await.expect("goes on").expect("a frame");
     }
     assert!(!ended.is_finished());
+    // Nor has the hub said that it takes no more requests on it.
+    let request = get(HUB, "/sign-in").body(Full::default()).expect("one");
+    assert_eq!(sender.send_request(request).await.expect("an answer").status(), StatusCode::OK);
     drop(body);
     tokio::time::timeout(Duration::from_secs(10), ended).await.expect("closed").expect("ended");
 }
