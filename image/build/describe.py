@@ -84,6 +84,8 @@ def main() -> None:
         "digest": f"sha256:{digest.hexdigest()}",
         "name": name,
         "command": COMMAND,
+        # The command waits for its home when CUBICLE_HOME_LATER=1 says so.
+        "home_later": True,
         "created_at": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "inputs": inputs,
         "packages": sorted(packages, key=lambda package: (package["type"], package["name"].lower())),

@@ -2,6 +2,10 @@
 
 Reads CUBICLE_ADDRESS, CUBICLE_PORT and CUBICLE_TOKEN. What users configure in their home still counts, except
 where the hub depends on it: address, port, token.
+
+With CUBICLE_HOME_LATER=1 the home is not there yet. The server then gets ready, takes connections but answers
+none, and goes on as soon as a home is mounted; it begins anew where the home has settings or packages of its
+own, which a server reads at its start.
 """
 
 import sys
@@ -16,11 +20,14 @@ sys.path.remove(HERE)
 prepared.use(HERE)
 
 import contextlib  # noqa: E402
+import datetime  # noqa: E402
 import gc  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import secrets  # noqa: E402
+import select  # noqa: E402
 import site  # noqa: E402
+import socket  # noqa: E402
 import tempfile  # noqa: E402
 import types  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -80,6 +87,43 @@ def has_room(home: Path) -> bool:
     return True
 
 
+def wants_its_own_start(home: Path) -> bool:
+    """Whether a server has to read this home while it starts: for settings, for packages, or for lack of room."""
+    settings = set(os.listdir(home / ".jupyter")) if (home / ".jupyter").is_dir() else set()
+    # Of these a server reads what it needs when it needs it.
+    settings -= {"lab", "migrated"}
+    base = Path(os.environ["PYTHONUSERBASE"])
+    packages = [Path(site.USER_SITE), base / "etc/jupyter", base / "share/jupyter"]
+    return bool(settings) or any(place.exists() for place in packages) or not has_room(home)
+
+
+def wait_for_home(home: Path, listening: list[socket.socket], started_with: dict[str, str]) -> None:
+    """Waits until a home is mounted and whoever mounted it connects, and works in it from then on.
+
+    They connect when they have proven that the home changed no wall; before that nothing in it is used.
+    """
+    for one in listening:
+        one.setblocking(False)
+    # Whoever watches this file is told of every change of what is mounted (proc(5), /proc/pid/mounts).
+    with open("/proc/self/mounts", "rb") as mounts:
+        watch = select.poll()
+        watch.register(mounts, select.POLLPRI)
+        while not os.path.ismount(home):
+            watch.poll()
+    # Who looked before whether anybody listens has gone; who is cut off here comes again.
+    for one in listening:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                one.accept()[0].close()
+    select.select(listening, [], [])
+    if wants_its_own_start(home):
+        # In the same sandbox, with the same arguments and variables; only that the home is there now.
+        os.environ.update(started_with)
+        os.execv(sys.executable, sys.orig_argv)
+    # The directory of the same name that the mount hides is not the home.
+    os.chdir(home)
+
+
 def options(address: str, port: str, token: str, home: Path, room: bool) -> list[str]:
     """The server's options; given as arguments, they win over configuration files in the home."""
     chosen = {
@@ -125,7 +169,57 @@ def adapt(application: type) -> None:
     application.initialize_handlers = initialize_and_adapt
 
 
+async def rehearse(server) -> None:
+    """Answers the first requests of every visit once to itself, at a port that nobody knows, so that what they
+    load is loaded."""
+    from tornado.httpclient import AsyncHTTPClient
+    from tornado.httpserver import HTTPServer
+    from tornado.netutil import bind_sockets
+
+    sockets = bind_sockets(0, "127.0.0.1")
+    stage, client = HTTPServer(server.web_app), AsyncHTTPClient()
+    stage.add_sockets(sockets)
+    for path in ("api", "api/contents", "api/kernelspecs", "api/sessions", "api/terminals", "lab", "lab/api/settings"):
+        with contextlib.suppress(Exception):
+            await client.fetch(
+                f"http://127.0.0.1:{sockets[0].getsockname()[1]}{server.base_url}{path}",
+                headers={"Authorization": f"token {server.identity_provider.token}"},
+                request_timeout=10,
+            )
+    client.close()
+    stage.stop()
+    await stage.close_all_connections()
+
+
+def wait_before_the_first_answer(server: type, home: Path, started_with: dict[str, str]) -> None:
+    """Puts the wait between taking connections and answering them, and keeps the server from making folders
+    in a home that is not there: they are made when it is."""
+    from jupyter_core import application
+
+    bind, make_folder, wanted = server._bind_http_server, application.ensure_dir_exists, []
+
+    def make_later(path, mode=0o777) -> None:
+        wanted.append((path, mode))
+
+    async def rehearse_bind_and_wait(self) -> None:
+        await rehearse(self)
+        # Whoever finds that it listens may mount the home. The server's loop stands still until that is done.
+        bind(self)
+        wait_for_home(home, list(self.http_server._sockets.values()), started_with)
+        application.ensure_dir_exists = make_folder
+        for path, mode in wanted:
+            make_folder(path, mode)
+        self.web_app.settings["started"] = datetime.datetime.now(datetime.UTC)
+
+    def bind_later(self) -> None:
+        self.io_loop.add_callback(rehearse_bind_and_wait, self)
+
+    application.ensure_dir_exists, server._bind_http_server = make_later, bind_later
+
+
 def main() -> None:
+    home_later = os.environ.pop("CUBICLE_HOME_LATER", "") == "1"
+    started_with = {name: value for name, value in os.environ.items() if name.startswith("CUBICLE_")}
     address = os.environ.pop("CUBICLE_ADDRESS", "127.0.0.1")
     port = os.environ.pop("CUBICLE_PORT", "8888")
     # Popped: kernels and terminals have no use for it.
@@ -136,7 +230,7 @@ def main() -> None:
     os.environ.setdefault("SHELL", "/bin/bash")
     # Sockets and connection files live as long as the server; never in the home, which may be full.
     os.environ["JUPYTER_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="jupyter-runtime-")
-    room = has_room(home)
+    room = home_later or has_room(home)
     if not room:
         print(f"launch.py: {home} is full; starting without history and trust database", file=sys.stderr)
         # Not made here: finding one, Jupyter would migrate files into the home from it.
@@ -151,6 +245,10 @@ def main() -> None:
     from jupyterlab.labapp import LabApp
 
     adapt(LabApp)
+    if home_later:
+        from jupyter_server.serverapp import ServerApp
+
+        wait_before_the_first_answer(ServerApp, home, started_with)
     sys.argv = ["jupyter-lab"]
     sys.exit(LabApp.launch_instance(options(address, port, token, home, room)))
 

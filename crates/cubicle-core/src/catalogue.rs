@@ -28,6 +28,25 @@ pub use container::FILE_RULES;
 pub use network::START_UP_WINDOW;
 pub use promise::promised;
 
+/// What is proven again when a user gets a sandbox that was built and proven before: everything that speaks
+/// of the home, which only then is there, and of what a mount could change.
+pub const AT_A_CLAIM: &[&str] = &[
+    "storage.remnants",
+    "storage.leave-home",
+    "storage.other-homes",
+    "storage.fill",
+    "storage.files",
+    "container.loose-mounts",
+    "container.change-image",
+    "container.shared-ids",
+    "container.capabilities",
+    "container.privilege-by-exec",
+    "container.system-call-filter",
+];
+
+/// What the ids of guarantees about the home begin with.
+pub const OF_THE_HOME: &str = "storage.";
+
 static ENTRIES: LazyLock<Vec<&'static Entry>> = LazyLock::new(|| {
     [
         control_plane::ENTRIES,

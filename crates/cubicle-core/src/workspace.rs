@@ -140,3 +140,10 @@ pub struct StepEvent {
     /// Milliseconds since the request.
     pub elapsed_ms: u64,
 }
+
+impl StepEvent {
+    /// Whether the launch is over with this.
+    pub fn is_last(&self) -> bool {
+        self.state == Progress::Failed || (self.step == Step::Open && self.state == Progress::Done)
+    }
+}

@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 
 use crate::images::ImageSummary;
 use crate::layout::Layout;
+use crate::pool::PoolState;
 use crate::wire::{Call, Reply, read_frame, receive_descriptors, send_descriptors, write_frame};
 
 /// The engine behind a Unix socket. What the caller may ask is decided on the other side by
@@ -106,6 +107,11 @@ impl LocalEngine {
     /// All images, newest first.
     pub async fn images(&self) -> Result<Vec<ImageSummary>, Problem> {
         self.call(Call::Images).await
+    }
+
+    /// What is held ready, and why.
+    pub async fn pool(&self) -> Result<PoolState, Problem> {
+        self.call(Call::Pool).await
     }
 
     /// Writes an image to a descriptor as an OCI archive.

@@ -38,11 +38,16 @@ impl Supervisor {
     }
 
     pub(crate) fn logs(&self, id: &WorkspaceId) -> Result<String, Problem> {
-        const SHOWN: usize = 64 << 10;
         self.store.row(id)?;
+        Ok(self.tail_of_log(id))
+    }
+
+    /// The last lines that a notebook printed.
+    pub(crate) fn tail_of_log(&self, id: &WorkspaceId) -> String {
+        const SHOWN: usize = 64 << 10;
         let bytes = std::fs::read(self.layout.workspace(id).join("notebook.log")).unwrap_or_default();
         let tail = &bytes[bytes.len().saturating_sub(SHOWN)..];
-        Ok(String::from_utf8_lossy(tail).into_owned())
+        String::from_utf8_lossy(tail).into_owned()
     }
 
     pub(crate) async fn connect(&self, id: &WorkspaceId) -> Result<(OwnedFd, String), Problem> {
@@ -53,7 +58,11 @@ impl Supervisor {
                 "start it and wait until it is open",
             ));
         }
-        let stream = dial(&row).await.map_err(|error| {
+        let dialled = match Place::of(&row) {
+            Ok(place) => place.dial().await,
+            Err(error) => Err(error),
+        };
+        let stream = dialled.map_err(|error| {
             Problem::engine(
                 format!("the notebook of \"{id}\" does not answer: {error}"),
                 "look at its log, or stop and start it",
@@ -96,21 +105,38 @@ impl Supervisor {
     }
 }
 
-/// Connects to the notebook's port through the sandbox's network namespace.
-pub(crate) async fn dial(row: &Row) -> std::io::Result<OwnedFd> {
-    dialled(row, namespaces::dial).await
+/// Where a notebook listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// The host's pid of its sandbox's first process.
+    pub(crate) pid: u32,
+    /// The start time of that process, against reuse.
+    pub(crate) pid_start: u64,
+    /// The port on the sandbox's own loopback.
+    pub(crate) port: u16,
 }
 
-/// The same, after waiting for a listener for a while.
-pub(crate) async fn dial_when_it_listens(row: &Row, patience: Duration) -> std::io::Result<OwnedFd> {
-    dialled(row, move |pid, start, port| namespaces::dial_when_it_listens(pid, start, port, patience)).await
-}
+impl Place {
+    fn of(row: &Row) -> std::io::Result<Self> {
+        let pid = row.workspace.pid.ok_or_else(|| std::io::Error::other("it has no process"))?;
+        Ok(Self { pid, pid_start: row.private.pid_start, port: row.private.template.spec.port })
+    }
 
-async fn dialled(
-    row: &Row,
-    dial: impl FnOnce(u32, u64, u16) -> std::io::Result<OwnedFd> + Send + 'static,
-) -> std::io::Result<OwnedFd> {
-    let pid = row.workspace.pid.ok_or_else(|| std::io::Error::other("it has no process"))?;
-    let (start, port) = (row.private.pid_start, row.private.template.spec.port);
-    tokio::task::spawn_blocking(move || dial(pid, start, port)).await.map_err(std::io::Error::other)?
+    /// Connects through the sandbox's network namespace.
+    async fn dial(self) -> std::io::Result<OwnedFd> {
+        self.dialled(namespaces::dial).await
+    }
+
+    /// The same, after waiting for a listener for a while.
+    pub(crate) async fn dial_when_it_listens(self, patience: Duration) -> std::io::Result<OwnedFd> {
+        self.dialled(move |pid, start, port| namespaces::dial_when_it_listens(pid, start, port, patience)).await
+    }
+
+    async fn dialled(
+        self,
+        dial: impl FnOnce(u32, u64, u16) -> std::io::Result<OwnedFd> + Send + 'static,
+    ) -> std::io::Result<OwnedFd> {
+        let Self { pid, pid_start, port } = self;
+        tokio::task::spawn_blocking(move || dial(pid, pid_start, port)).await.map_err(std::io::Error::other)?
+    }
 }

@@ -3,8 +3,6 @@
 //! What is not proven is not opened: any breached or unproven promise ends here, and what was
 //! built is torn down.
 
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,31 +10,26 @@ use cubicle_core::attempt::{Phase, ProbePlan};
 use cubicle_core::name::WorkspaceId;
 use cubicle_core::plan::Situation;
 use cubicle_core::problem::Problem;
+use cubicle_core::report::{GuaranteeReport, Summary};
 use cubicle_core::template::EgressMode;
 use cubicle_core::workspace::{Progress, State, Step, StepEvent};
 use cubicle_core::{catalogue, judge};
 use cubicle_metrics::launches::{self, Outcome, Proof};
-use cubicle_sandbox::client;
-use cubicle_sandbox::protocol::{HomeBackend, HomeSpec, Request, Response, SandboxSpec};
+use cubicle_sandbox::protocol::{HomeBackend, HomeSpec};
 use jiff::Timestamp;
-use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::process::Command;
 
-use crate::inside::dial_when_it_listens;
-use crate::layout::Layout;
-use crate::settle::{environment, id_base, limits, secret};
+use crate::inside::Place;
+use crate::pool::Member;
+use crate::proving::carry_over;
+use crate::settle::{id_base, limits, secret};
 use crate::store::Row;
-use crate::supervisor::{Supervisor, unexpected};
-use crate::{images, site, volumes};
+use crate::supervisor::{Supervisor, locked};
+use crate::{images, sandbox, site, volumes};
 
-/// How long building a sandbox may take, in seconds.
-const BUILD_SECONDS: u64 = 60;
-/// How long to wait for a listener before looking whether the notebook has ended.
-const LISTEN_PATIENCE: Duration = Duration::from_millis(100);
-/// How long a notebook server may take until it answers, in seconds.
-const OPEN_SECONDS: u64 = 120;
+/// How long a notebook server may take until it answers.
+const OPEN_PATIENCE: Duration = Duration::from_secs(120);
+/// How long one that was ready may take to turn to the home, also if it has to begin anew there.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a launch can end early.
 enum Failure {
@@ -44,6 +37,17 @@ enum Failure {
     Refused(String),
     /// The engine failed.
     Problem(Problem),
+}
+
+impl Failure {
+    /// In one sentence, for people.
+    fn text(&self) -> String {
+        match self {
+            Self::Refused(reason) => reason.clone(),
+            Self::Problem(problem) if problem.remedy.is_empty() => problem.what.clone(),
+            Self::Problem(problem) => format!("{} ({})", problem.what, problem.remedy),
+        }
+    }
 }
 
 impl From<Problem> for Failure {
@@ -87,19 +91,16 @@ fn in_line(place: usize, wait: Duration) -> String {
 }
 
 /// Runs one launch to its end. Never panics on what it is given; every end is recorded.
-pub(crate) async fn run(supervisor: Arc<Supervisor>, id: WorkspaceId) {
+pub(crate) async fn run(supervisor: Arc<Supervisor>, id: WorkspaceId, member: Option<Member>) {
     let now = Instant::now();
     let mut launch = Launch { supervisor, id, began: now, step: Step::Request, since: now };
-    let Err(failure) = launch.path().await else { return launches::ended(Outcome::Open) };
+    let Err(failure) = launch.path(member).await else { return launches::ended(Outcome::Open) };
     launches::ended(match failure {
         Failure::Refused(_) => Outcome::Refused,
         Failure::Problem(_) => Outcome::Failed,
     });
-    let (state, reason) = match failure {
-        Failure::Refused(reason) => (State::Refused, reason),
-        Failure::Problem(problem) if problem.remedy.is_empty() => (State::Failed, problem.what),
-        Failure::Problem(problem) => (State::Failed, format!("{} ({})", problem.what, problem.remedy)),
-    };
+    let state = if matches!(failure, Failure::Refused(_)) { State::Refused } else { State::Failed };
+    let reason = failure.text();
     tracing::warn!(workspace = %launch.id, %reason, "the launch ended early");
     if let Err(problem) = launch.supervisor.tear_down(&launch.id).await {
         tracing::error!(workspace = %launch.id, %problem, "what was built could not be torn down");
@@ -116,11 +117,31 @@ pub(crate) async fn run(supervisor: Arc<Supervisor>, id: WorkspaceId) {
 }
 
 impl Launch {
-    async fn path(&mut self) -> Result<(), Failure> {
+    async fn path(&mut self, member: Option<Member>) -> Result<(), Failure> {
         let supervisor = self.supervisor.clone();
+        if let Some(member) = member {
+            let _turn = supervisor.queue.pass();
+            match self.with(member).await {
+                // Whatever the reason is, the long way either shows it as well or opens behind walls of its own.
+                Err(failure) => self.give_up_member(&failure.text()).await?,
+                Ok(()) => return Ok(()),
+            }
+        }
         let most = site::Site::read(&supervisor.layout)?.launches_at_once();
         let _turn = supervisor.queue.turn(most, |place, wait| self.say(Progress::Running, in_line(place, wait))).await;
-        let row = supervisor.store.row(&self.id)?;
+        let (row, image) = self.plan(self.request()?)?;
+        let situation = self.supervisor.situation(&row.private);
+        let proof = catalogue::probe_plan(&situation, &[], Phase::Gate, &secret());
+        let row = self.build(row, &image, &proof).await?;
+        let nonce = self.prove(&row, &situation, proof).await?;
+        self.begin(Step::Open, "starting the notebook");
+        supervisor.go(&self.id, nonce).await?;
+        self.open(&row, OPEN_PATIENCE).await
+    }
+
+    /// What was asked for.
+    fn request(&self) -> Result<Row, Failure> {
+        let row = self.supervisor.store.row(&self.id)?;
         self.say(
             Progress::Done,
             format!(
@@ -128,12 +149,57 @@ impl Launch {
                 row.workspace.owner.name, row.workspace.template, row.workspace.level
             ),
         );
-        let (row, image) = self.plan(row)?;
-        let situation = self.supervisor.situation(&row);
-        let proof = catalogue::probe_plan(&situation, &[], Phase::Gate, &secret());
-        let row = self.build(row, &image, &proof).await?;
-        let nonce = self.prove(&row, &situation, proof).await?;
-        self.open(row, nonce).await?;
+        Ok(row)
+    }
+
+    /// The short way: a sandbox that was built and proven before anybody asked.
+    async fn with(&mut self, member: Member) -> Result<(), Failure> {
+        let (row, _) = self.plan(self.request()?)?;
+        self.begin(Step::Build, "preparing the home");
+        let situation = self.supervisor.situation(&row.private);
+        let again: Vec<String> = catalogue::AT_A_CLAIM.iter().map(|id| (*id).to_owned()).collect();
+        let plan = catalogue::probe_plan(&situation, &again, Phase::Later, &secret());
+        let owner = row.workspace.owner.clone();
+        let lock = self.supervisor.home_lock(&owner.id);
+        let one = lock.lock().await;
+        let age = member.age();
+        let (home, claimed) = tokio::join!(self.home(&row), member.claim(&self.supervisor, plan));
+        let claimed = claimed?;
+        let home = HomeSpec { backend: home?, mount_path: row.private.template.spec.home.mount_path.clone() };
+        self.say(
+            Progress::Done,
+            format!(
+                "sandbox built {} ago with ids {} and up, home of {}",
+                spoken(age),
+                id_base(row.private.slot),
+                owner.name
+            ),
+        );
+        self.begin(Step::Prove, "mounting the home, and trying again what depends on it");
+        let (started_at, began) = (Timestamp::now(), Instant::now());
+        let (proof, known) = claimed.mount(&home).await?;
+        drop(one);
+        let promised = self.supervisor.promised(row.workspace.level);
+        let mut guarantees = judge::judge(&situation, &promised, &proof);
+        carry_over(&mut guarantees, &known, &proof.plan);
+        let summary = self.decide(&row, guarantees, started_at, began, Proof::Claim)?;
+        let again = catalogue::AT_A_CLAIM.iter().filter(|id| promised.contains(id)).count();
+        self.say(Progress::Done, format!("{}; {again} tried now, the others {} ago", counted(&summary), spoken(age)));
+        self.begin(Step::Open, "the notebook turns to the home");
+        self.open(&row, CLAIM_PATIENCE).await
+    }
+
+    /// Puts away what could not be used, so that the launch can begin anew.
+    async fn give_up_member(&mut self, reason: &str) -> Result<(), Failure> {
+        tracing::warn!(workspace = %self.id, reason, "a warm sandbox could not be used");
+        self.supervisor.tear_down(&self.id).await?;
+        self.supervisor.store.update(&self.id, |row| {
+            row.workspace.state = State::Pending;
+            row.workspace.pid = None;
+            // What a sandbox knew that is gone is worth nothing from now on.
+            row.private.token = secret();
+        })?;
+        self.begin(Step::Request, "the sandbox that was ready could not be used; building one");
         Ok(())
     }
 
@@ -142,8 +208,12 @@ impl Launch {
         let template = &row.private.template;
         let image = images::find(&self.supervisor.layout, &template.spec.image)?;
         let promised = self.supervisor.promised(row.workspace.level).len();
-        let row = self.supervisor.store.update(&self.id, |row| row.private.image = image.digest.clone())?;
-        let judged = site::image(&self.supervisor.layout, &row)?;
+        let row = if row.private.image == image.digest {
+            row
+        } else {
+            self.supervisor.store.update(&self.id, |row| row.private.image = image.digest.clone())?
+        };
+        let judged = site::image(&self.supervisor.layout, &row.private)?;
         if !judged.opens {
             // Nothing is built for an image that the site refuses; the report says why.
             let report = judge::report(&row.workspace, Timestamp::now(), self.began.elapsed(), judged.alone());
@@ -171,113 +241,41 @@ impl Launch {
         self.begin(Step::Build, "preparing the home");
         let supervisor = self.supervisor.clone();
         let owner = row.workspace.owner.clone();
-        let template = &row.private.template;
         // Held until the helper has mounted the home: two launches of one user never check and
         // mount it at the same time.
         let lock = supervisor.home_lock(&owner.id);
         let _one = lock.lock().await;
-        let attached = supervisor.store.rows()?.iter().any(|other| {
-            other.workspace.owner.id == owner.id && other.workspace.id != self.id && other.workspace.pid.is_some()
-        });
-        let known = supervisor.store.volume(&owner.id)?;
-        let volume = volumes::ensure(&supervisor.layout, known, &owner, &template.spec.home, attached).await?;
-        supervisor.store.put_volume(&volume)?;
-
+        let home = self.home(&row).await?;
         self.say(Progress::Running, "building the sandbox");
-        let egress = template.egress();
-        let environment = environment(&row, image, egress.mode != EgressMode::None);
-        let datasets = template
-            .spec
-            .datasets
-            .iter()
-            .map(|dataset| Ok((images::dataset(&supervisor.layout, &dataset.name)?, dataset.mount_path.clone())))
-            .collect::<Result<Vec<_>, Problem>>()?;
-        let mut limits = limits(template);
-        limits.home = volume.limit.map(cubicle_core::quantity::Bytes);
-        let spec = SandboxSpec {
-            id: self.id.clone(),
-            rootfs: image.rootfs.clone(),
-            probe: supervisor.layout.probe(),
-            id_base: id_base(row.private.slot),
-            home: HomeSpec {
-                backend: HomeBackend::Image(volumes::image(&supervisor.layout, &owner.id)),
-                mount_path: template.spec.home.mount_path.clone(),
-            },
-            datasets,
-            limits,
-            egress,
-            egress_refused: Vec::new(),
-            command: if template.spec.command.is_empty() {
-                image.command.clone()
-            } else {
-                template.spec.command.clone()
-            },
-            environment,
-            runtime: supervisor.settings.runtime.clone(),
-            cgroup: format!("/cubicle/{}", self.id),
-            remove: walls_to_leave_out(&supervisor.layout),
-            prepare: Some(proof.clone()),
-        };
-        self.start_helper(&spec).await?;
-        let status = supervisor.status(&self.id).await?;
+        let home_limit = supervisor.store.volume(&owner.id)?.and_then(|volume| volume.limit);
+        let status = supervisor
+            .build(sandbox::Plan { id: &self.id, private: &row.private, image, home, home_limit, proof })
+            .await?;
         let row = supervisor.store.update(&self.id, |row| {
             row.workspace.pid = Some(status.pid);
             row.workspace.state = State::Proving;
             row.private.pid_start = status.pid_start;
         })?;
-        self.say(Progress::Done, format!("sandbox built with ids {} and up, home of {}", spec.id_base, owner.name));
+        let ids = id_base(row.private.slot);
+        self.say(Progress::Done, format!("sandbox built with ids {ids} and up, home of {}", owner.name));
         Ok(row)
     }
 
-    /// Starts the helper and waits until it says that the sandbox stands.
-    async fn start_helper(&self, spec: &SandboxSpec) -> Result<(), Problem> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Ready {
-            Ready(bool),
-            Problem(Problem),
+    /// Makes and checks the home. The caller holds the user's lock.
+    async fn home(&self, row: &Row) -> Result<HomeBackend, Problem> {
+        let supervisor = &self.supervisor;
+        let owner = &row.workspace.owner;
+        let attached = supervisor.store.rows()?.iter().any(|other| {
+            other.workspace.owner.id == owner.id && other.workspace.id != self.id && other.workspace.pid.is_some()
+        });
+        let known = supervisor.store.volume(&owner.id)?;
+        let volume =
+            volumes::ensure(&supervisor.layout, known.clone(), owner, &row.private.template.spec.home, attached)
+                .await?;
+        if known.as_ref() != Some(&volume) {
+            supervisor.store.put_volume(&volume)?;
         }
-        let folder = self.supervisor.layout.workspace(&self.id);
-        let failed = |error: std::io::Error| {
-            Problem::engine(format!("the sandbox cannot be started: {error}"), "see helper.log")
-        };
-        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder).map_err(failed)?;
-        let body = serde_json::to_vec(spec).map_err(|error| failed(error.into()))?;
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(folder.join("sandbox.json")).map_err(failed)?;
-        std::io::Write::write_all(&mut file, &body).map_err(failed)?;
-        let log = options.open(folder.join("helper.log")).map_err(failed)?;
-        let mut child = Command::new(&self.supervisor.settings.program)
-            .arg("internal-sandbox")
-            .arg(&folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .map_err(failed)?;
-        let output = child.stdout.take().ok_or_else(|| Problem::engine("the helper has no output", ""))?;
-        // Reaps the helper whenever it ends; it is not tied to this launch.
-        tokio::spawn(async move { child.wait().await });
-        let mut line = String::new();
-        let mut reader = BufReader::new(output.take(1 << 20));
-        let read = tokio::time::timeout(Duration::from_secs(BUILD_SECONDS), reader.read_line(&mut line)).await;
-        match read {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(failed(error)),
-            Err(_) => {
-                return Err(Problem::engine(format!("building took more than {BUILD_SECONDS} s"), "see helper.log"));
-            }
-        }
-        match serde_json::from_str(&line) {
-            Ok(Ready::Ready(true)) => Ok(()),
-            Ok(Ready::Problem(problem)) => Err(problem),
-            Ok(Ready::Ready(false)) | Err(_) => {
-                let said = std::fs::read_to_string(folder.join("helper.log")).unwrap_or_default();
-                let last = said.lines().rev().find(|line| !line.is_empty()).unwrap_or("it said nothing").to_owned();
-                Err(Problem::engine(format!("the helper ended before the sandbox stood: {last}"), "see helper.log"))
-            }
-        }
+        Ok(HomeBackend::Image(volumes::image(&supervisor.layout, &owner.id)))
     }
 
     async fn prove(&mut self, row: &Row, situation: &Situation, plan: ProbePlan) -> Result<String, Failure> {
@@ -286,38 +284,40 @@ impl Launch {
         let nonce = plan.nonce.clone();
         let started_at = Timestamp::now();
         let began = Instant::now();
-        let folder = self.supervisor.layout.workspace(&self.id);
-        let proof = match client::request(&folder, &Request::Prove { plan }).await? {
-            Response::Proof(proof) => proof,
-            other => return Err(unexpected("Prove", &other).into()),
-        };
-        let mut guarantees = judge::judge(situation, &promised, &proof);
-        site::image(&self.supervisor.layout, row)?.enter(&mut guarantees);
-        let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
-        self.supervisor.store.put_report(&self.id, &report)?;
-        launches::proven(&report, Proof::Gate);
-        let summary = report.summary;
-        if !summary.opens() || summary.held == 0 {
-            return Err(Failure::Refused(report.refusal()));
-        }
-        self.say(
-            Progress::Done,
-            format!("{} held, {} absent, {} not claimed", summary.held, summary.absent, summary.not_claimed),
-        );
+        let proof = self.supervisor.prove(&self.id, plan).await?;
+        let guarantees = judge::judge(situation, &promised, &proof);
+        let summary = self.decide(row, guarantees, started_at, began, Proof::Gate)?;
+        self.say(Progress::Done, counted(&summary));
         Ok(nonce)
     }
 
-    async fn open(&mut self, row: Row, nonce: String) -> Result<(), Failure> {
-        self.begin(Step::Open, "starting the notebook");
-        let folder = self.supervisor.layout.workspace(&self.id);
-        match client::request(&folder, &Request::Go { nonce }).await? {
-            Response::Started => {}
-            other => return Err(unexpected("Go", &other).into()),
+    /// Makes the report of a proof, keeps it, and refuses what it does not show to be safe.
+    fn decide(
+        &self,
+        row: &Row,
+        mut guarantees: Vec<GuaranteeReport>,
+        started_at: Timestamp,
+        began: Instant,
+        kind: Proof,
+    ) -> Result<Summary, Failure> {
+        site::image(&self.supervisor.layout, &row.private)?.enter(&mut guarantees);
+        let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
+        self.supervisor.store.put_report(&self.id, &report)?;
+        launches::proven(&report, kind);
+        if report.summary.opens() && report.summary.held > 0 {
+            return Ok(report.summary);
         }
-        self.wait_until_it_answers(&row).await?;
+        Err(Failure::Refused(report.refusal()))
+    }
+
+    /// Waits until the notebook answers, and opens the way to it.
+    async fn open(&mut self, row: &Row, patience: Duration) -> Result<(), Failure> {
+        let pid = row.workspace.pid.ok_or_else(|| Problem::engine("the sandbox has no process", ""))?;
+        let place = Place { pid, pid_start: row.private.pid_start, port: row.private.template.spec.port };
+        self.supervisor.wait_until_it_answers(&self.id, place, &row.private.token, patience).await?;
         let now = Timestamp::now();
         let live = self.supervisor.live(&self.id);
-        *live.activity.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        *locked(&live.activity) = None;
         self.supervisor.store.update(&self.id, |row| {
             row.workspace.state = State::Running;
             row.workspace.opened_at = Some(now);
@@ -326,66 +326,17 @@ impl Launch {
         self.say(Progress::Done, "the notebook answers");
         Ok(())
     }
+}
 
-    /// Waits for the first HTTP answer of any status: the server is up then.
-    async fn wait_until_it_answers(&self, row: &Row) -> Result<(), Problem> {
-        let deadline = Instant::now() + Duration::from_secs(OPEN_SECONDS);
-        loop {
-            let attempt = tokio::time::timeout(Duration::from_secs(10), answers(row)).await;
-            if matches!(attempt, Ok(Ok(true))) {
-                return Ok(());
-            }
-            let ended = match self.supervisor.status(&self.id).await {
-                Ok(status) => status.exit,
-                Err(_) => Some(crate::recover::exit_reason(&self.supervisor.layout, &self.id)),
-            };
-            if let Some(reason) = ended {
-                let log = self.supervisor.logs(&self.id).unwrap_or_default();
-                let last: Vec<&str> = log.lines().rev().take(3).collect();
-                let last: Vec<&str> = last.into_iter().rev().collect();
-                return Err(Problem::engine(
-                    format!("the notebook ended before it answered: {reason}; it said: {}", last.join(" | ")),
-                    "see `cubicle logs`",
-                ));
-            }
-            if Instant::now() > deadline {
-                return Err(Problem::engine(
-                    format!(
-                        "the notebook did not answer on port {} within {OPEN_SECONDS} s",
-                        row.private.template.spec.port
-                    ),
-                    "see `cubicle logs`",
-                ));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+fn counted(summary: &Summary) -> String {
+    format!("{} held, {} absent, {} not claimed", summary.held, summary.absent, summary.not_claimed)
+}
+
+/// A duration for people.
+fn spoken(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} minutes", seconds / 60),
+        seconds => format!("{} hours", seconds / 3600),
     }
-}
-
-/// Whether the notebook's port answers HTTP.
-async fn answers(row: &Row) -> std::io::Result<bool> {
-    let socket = std::net::TcpStream::from(dial_when_it_listens(row, LISTEN_PATIENCE).await?);
-    socket.set_nonblocking(true)?;
-    let mut stream = TcpStream::from_std(socket)?;
-    let request = format!(
-        "GET /api HTTP/1.1\r\nHost: localhost\r\nAuthorization: token {}\r\nConnection: close\r\n\r\n",
-        row.private.token
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = [0; 9];
-    stream.read_exact(&mut answer).await?;
-    Ok(answer.starts_with(b"HTTP/1."))
-}
-
-/// The walls that a test leaves out, one name per line in a file. A release build has no way to
-/// leave one out.
-#[cfg(feature = "wall-removal")]
-fn walls_to_leave_out(layout: &Layout) -> Vec<String> {
-    let list = std::fs::read_to_string(layout.run().join("walls-to-leave-out")).unwrap_or_default();
-    list.lines().filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
-#[cfg(not(feature = "wall-removal"))]
-fn walls_to_leave_out(_: &Layout) -> Vec<String> {
-    Vec::new()
 }

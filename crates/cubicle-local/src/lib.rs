@@ -11,9 +11,11 @@ mod inside;
 mod launch;
 pub mod layout;
 mod machine;
+mod pool;
 mod proving;
 mod queue;
 mod recover;
+mod sandbox;
 pub mod serve;
 mod server;
 mod settle;
@@ -23,3 +25,5 @@ mod supervisor;
 mod templates;
 mod volumes;
 mod wire;
+
+pub use pool::{PoolState, PoolTemplate};

@@ -31,10 +31,20 @@ pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-/// Memory of the machine in bytes, from `/proc/meminfo`.
+/// Memory of the machine in bytes.
 pub(crate) fn memory() -> u64 {
+    meminfo("MemTotal:")
+}
+
+/// Memory that programs could still have, in bytes: an estimate of the kernel's.
+pub(crate) fn available_memory() -> u64 {
+    meminfo("MemAvailable:")
+}
+
+/// A line of `/proc/meminfo` (proc(5)), in bytes.
+fn meminfo(field: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     let kibibytes: u64 = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0);
     kibibytes * 1024
 }

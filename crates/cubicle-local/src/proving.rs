@@ -8,28 +8,27 @@ use cubicle_core::problem::Problem;
 use cubicle_core::report::{GuaranteeReport, Report, Verdict};
 use cubicle_core::workspace::State;
 use cubicle_core::{catalogue, judge};
-use cubicle_sandbox::client;
-use cubicle_sandbox::protocol::{Request, Response, RuntimeChoice};
+use cubicle_sandbox::protocol::RuntimeChoice;
 use jiff::Timestamp;
 
 use crate::settle::{id_base, limits, secret};
-use crate::store::Row;
-use crate::supervisor::{Supervisor, state_word, unexpected};
+use crate::store::Private;
+use crate::supervisor::{Supervisor, state_word};
 use crate::{machine, site};
 
 impl Supervisor {
-    pub(crate) fn situation(&self, row: &Row) -> Situation {
-        let spec = &row.private.template.spec;
+    pub(crate) fn situation(&self, private: &Private) -> Situation {
+        let spec = &private.template.spec;
         Situation {
             engine: EngineKind::Local,
-            level: row.workspace.level,
-            limits: limits(&row.private.template),
-            egress: row.private.template.egress(),
+            level: spec.level,
+            limits: limits(&private.template),
+            egress: private.template.egress(),
             home_path: spec.home.mount_path.clone(),
             machine_addresses: machine::addresses(),
             platform_ports: self.settings.platform_ports.clone(),
             notebook_port: spec.port,
-            id_base: id_base(row.private.slot),
+            id_base: id_base(private.slot),
             boot_id: machine::boot_id(),
             cluster: None,
         }
@@ -66,22 +65,18 @@ impl Supervisor {
                 ));
             }
         }
-        let situation = self.situation(&row);
+        let situation = self.situation(&row.private);
         let promised = self.promised(row.workspace.level);
         let plan = catalogue::probe_plan(&situation, only, Phase::Later, &secret());
         let started_at = Timestamp::now();
         let began = std::time::Instant::now();
-        let folder = self.layout.workspace(id);
-        let proof = match client::request(&folder, &Request::Verify { plan }).await? {
-            Response::Proof(proof) => proof,
-            other => return Err(unexpected("Verify", &other)),
-        };
+        let proof = self.prove_later(id, plan).await?;
         let mut guarantees = judge::judge(&situation, &promised, &proof);
         if let Some(earlier) = self.store.report(id)? {
-            carry_over(&mut guarantees, &earlier, &proof.plan);
+            carry_over(&mut guarantees, &earlier.guarantees, &proof.plan);
         }
         // Again: a scan becomes too old, and the site's rule may have changed.
-        site::image(&self.layout, &row)?.enter(&mut guarantees);
+        site::image(&self.layout, &row.private)?.enter(&mut guarantees);
         let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
         self.store.put_report(id, &report)?;
         cubicle_metrics::launches::proven(&report, cubicle_metrics::launches::Proof::Later);
@@ -105,13 +100,13 @@ impl Supervisor {
     }
 }
 
-/// Guarantees that only the gate can prove keep the gate's verdict and its dated evidence.
-fn carry_over(guarantees: &mut [GuaranteeReport], earlier: &Report, plan: &ProbePlan) {
+/// Guarantees that this proof did not try keep their earlier verdict and its dated evidence.
+pub(crate) fn carry_over(guarantees: &mut [GuaranteeReport], earlier: &[GuaranteeReport], plan: &ProbePlan) {
     for guarantee in guarantees {
         if guarantee.verdict != Verdict::Unproven || catalogue::is_tried(&guarantee.id, plan) {
             continue;
         }
-        if let Some(known) = earlier.guarantees.iter().find(|known| known.id == guarantee.id) {
+        if let Some(known) = earlier.iter().find(|known| known.id == guarantee.id) {
             *guarantee = known.clone();
         }
     }

@@ -32,11 +32,13 @@ struct Order {
     next: u64,
     /// How long launches took of late.
     typical: Duration,
+    /// When somebody last went on.
+    last: Option<Instant>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        let order = Order { going: 0, waiting: VecDeque::new(), next: 0, typical: FIRST_GUESS };
+        let order = Order { going: 0, waiting: VecDeque::new(), next: 0, typical: FIRST_GUESS, last: None };
         Self { order: Mutex::new(order), changed: watch::channel(()).0 }
     }
 }
@@ -58,20 +60,38 @@ impl Drop for Place<'_> {
 pub(crate) struct Turn<'queue> {
     queue: &'queue Queue,
     began: Instant,
+    /// Whether others can expect to take as long.
+    typical: bool,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut order = locked(&self.queue.order);
         order.going = order.going.saturating_sub(1);
-        // The newest counts a quarter: follows the machine, and no single launch misleads.
-        order.typical = (order.typical * 3 + self.began.elapsed()) / 4;
+        order.last = Some(Instant::now());
+        if self.typical {
+            // The newest counts a quarter: follows the machine, and no single launch misleads.
+            order.typical = (order.typical * 3 + self.began.elapsed()) / 4;
+        }
         drop(order);
         self.queue.changed.send_replace(());
     }
 }
 
 impl Queue {
+    /// Since when no launch goes on or waits; none while one does.
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        let order = locked(&self.order);
+        let idle = order.going == 0 && order.waiting.is_empty();
+        idle.then(|| order.last.map_or(Duration::MAX, |last| last.elapsed()))
+    }
+
+    /// A launch that needs next to nothing of the machine: it goes on at once, before all who wait.
+    pub(crate) fn pass(&self) -> Turn<'_> {
+        locked(&self.order).going += 1;
+        Turn { queue: self, began: Instant::now(), typical: false }
+    }
+
     /// Waits until fewer than `most` launches go on and everybody who came before has begun.
     /// `told` hears the place in the queue, from 1, and about how long it will take, as often as the
     /// place changes; nothing when there is no wait.
@@ -106,7 +126,7 @@ impl Queue {
         }
         // Counted before the place is given up, so that nobody slips between.
         drop(place);
-        Turn { queue: self, began: Instant::now() }
+        Turn { queue: self, began: Instant::now(), typical: true }
     }
 }
 

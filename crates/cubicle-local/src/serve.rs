@@ -20,7 +20,7 @@ use crate::layout::Layout;
 use crate::server::{self, Listeners};
 use crate::store::Store;
 use crate::supervisor::{Settings, Supervisor};
-use crate::{idle, recover};
+use crate::{idle, pool, recover};
 
 /// The default template, which a new installation begins with.
 const DEFAULT_TEMPLATE: &str = include_str!("default_template.json");
@@ -83,6 +83,7 @@ where
         tokio::join!(
             server::serve(supervisor.clone(), listeners, doors),
             idle::watch(supervisor.clone()),
+            pool::keep(supervisor.clone()),
             keep_hub(&supervisor.settings.program, &options.home),
             tell(&supervisor, watched, options.metrics.clone()),
         )

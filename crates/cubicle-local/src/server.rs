@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cubicle_core::problem::{Problem, ProblemKind};
-use cubicle_core::workspace::{Progress, Step, StepEvent};
+use cubicle_core::workspace::StepEvent;
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -153,6 +153,11 @@ async fn answer(
         Call::DeleteVolume { user } => done(&mut stream, supervisor.delete_volume(&user).await).await,
         Call::Doctor => done(&mut stream, Ok(doctor::examine(&supervisor.layout))).await,
         Call::Images => done(&mut stream, images::list(&supervisor.layout)).await,
+        Call::Pool => {
+            // Whoever asks wants to see what follows from what was just changed.
+            supervisor.pool.look_again();
+            done(&mut stream, supervisor.pool_state()).await
+        }
         Call::Listeners => {
             write_frame(&mut stream, &Reply::Done(())).await?;
             let both: [BorrowedFd<'_>; 2] = [listeners.public.as_fd(), listeners.admin.as_fd()];
@@ -213,15 +218,11 @@ async fn events(
         }
         sent = sent.max(events.len() + 1);
         let live = supervisor.store.row(id).is_ok_and(|row| row.workspace.state.is_live());
-        if events.last().is_some_and(is_last) || !live {
+        if events.last().is_some_and(StepEvent::is_last) || !live {
             return Ok(());
         }
         if changed.changed().await.is_err() {
             return Ok(());
         }
     }
-}
-
-fn is_last(event: &StepEvent) -> bool {
-    event.state == Progress::Failed || (event.step == Step::Open && event.state == Progress::Done)
 }

@@ -5,7 +5,7 @@ use cubicle_core::plan::Limits;
 use cubicle_core::template::Template;
 
 use crate::images;
-use crate::store::Row;
+use crate::store::Private;
 
 /// First host uid that workspaces get; each has 65536 from `ID_BASE + slot * 65536`. Far above
 /// what `/etc/subuid` hands out by default (100000 and up, 65536 per login account).
@@ -30,9 +30,13 @@ pub(crate) fn limits(template: &Template) -> Limits {
     }
 }
 
-/// The whole environment of a notebook.
-pub(crate) fn environment(row: &Row, image: &images::ImageSummary, with_proxy: bool) -> Vec<(String, String)> {
-    let private = &row.private;
+/// The whole environment of a notebook; `home_later` tells it to wait until its home is mounted.
+pub(crate) fn environment(
+    private: &Private,
+    image: &images::ImageSummary,
+    with_proxy: bool,
+    home_later: bool,
+) -> Vec<(String, String)> {
     let proxy = with_proxy.then_some(EGRESS_PROXY);
     let mut environment = notebook::environment(&private.template, &image.digest, &private.token, None, proxy);
     if with_proxy {
@@ -42,6 +46,9 @@ pub(crate) fn environment(row: &Row, image: &images::ImageSummary, with_proxy: b
                 environment.push((name.to_owned(), value));
             }
         }
+    }
+    if home_later {
+        environment.push(("CUBICLE_HOME_LATER".to_owned(), "1".to_owned()));
     }
     environment
 }

@@ -4,12 +4,14 @@
 use std::io;
 
 use cubicle_core::problem::Problem;
+use cubicle_core::quantity::Bytes;
 use cubicle_core::scan::{Judgement, ScanRule};
+use cubicle_core::template::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
-use crate::store::Row;
+use crate::store::Private;
 
 /// The document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,37 @@ pub struct Site {
     /// processors when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launches_at_once: Option<std::num::NonZeroUsize>,
+    /// Sandboxes that are built before anybody asks.
+    pub warm: Warm,
+}
+
+/// How many sandboxes are held ready, and for how long what was proven about one counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Warm {
+    /// The most that are held at the same time, over all templates; 0 holds none.
+    pub members: usize,
+    /// The most memory that they may use together; what the machine can spare when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// How old the evidence of a member may be when somebody claims it, at most a day.
+    pub max_age: Duration,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        Self { members: 0, memory: None, max_age: MOST_AGE }
+    }
+}
+
+/// The oldest evidence that a launch may rest on.
+const MOST_AGE: Duration = Duration(24 * 3600);
+
+impl Warm {
+    /// How old the evidence of a member may be.
+    pub(crate) fn max_age(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.max_age.0)
+    }
 }
 
 impl Site {
@@ -52,13 +85,20 @@ impl Site {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_norway::from_str(&text).map_err(|error| {
+        let site: Self = serde_norway::from_str(&text).map_err(|error| {
             let shown: String = error.to_string().chars().take(300).collect();
             Problem::engine(
                 format!("{} is not a site's rules: {shown}", path.display()),
                 "write for example `imageScan: {refuse: high, required: true}`",
             )
-        })
+        })?;
+        if site.warm.max_age > MOST_AGE {
+            return Err(Problem::engine(
+                format!("{}: warm.maxAge is {}", path.display(), String::from(site.warm.max_age)),
+                "a launch rests on evidence of one day at most: write 24h or less",
+            ));
+        }
+        Ok(site)
     }
 }
 
@@ -66,9 +106,9 @@ impl Site {
 ///
 /// # Errors
 /// The rule cannot be read.
-pub(crate) fn image(layout: &Layout, row: &Row) -> Result<Judgement, Problem> {
-    let scan = row.private.template.spec.scan.as_ref();
-    let digests = [row.private.image.clone()];
+pub(crate) fn image(layout: &Layout, private: &Private) -> Result<Judgement, Problem> {
+    let scan = private.template.spec.scan.as_ref();
+    let digests = [private.image.clone()];
     Ok(Site::read(layout)?.image_scan.judge(scan, &digests, Timestamp::now()))
 }
 

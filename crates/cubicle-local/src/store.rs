@@ -9,10 +9,14 @@ use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
 use cubicle_core::template::Template;
 use cubicle_core::workspace::{StepEvent, Workspace};
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use rusqlite_migration::{M, Migrations};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::machine;
+use crate::settle::secret;
 
 /// What the engine alone knows about a workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +33,13 @@ pub(crate) struct Private {
     pub(crate) boot_id: String,
     /// Start time of the first process, in clock ticks since boot, against pid reuse.
     pub(crate) pid_start: u64,
+}
+
+impl Private {
+    /// Of a sandbox that is not built yet.
+    pub(crate) fn new(template: Template, slot: u32, image: String) -> Self {
+        Self { template, slot, image, token: secret(), boot_id: machine::boot_id(), pid_start: 0 }
+    }
 }
 
 /// One row of the table of workspaces.
@@ -57,6 +68,12 @@ CREATE TABLE workspace (
 CREATE TABLE volume (user TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
 ";
 
+/// When which template was launched: what the pool is sized by.
+const ARRIVALS: &str = "
+CREATE TABLE arrival (template TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
+CREATE INDEX arrival_at ON arrival (at);
+";
+
 impl Store {
     /// Opens or creates the database. A file of a newer version is refused and left as it is.
     pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
@@ -64,7 +81,7 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(database)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
         connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(database)?;
-        let migrations = Migrations::new(vec![M::up(SCHEMA)]);
+        let migrations = Migrations::new(vec![M::up(SCHEMA), M::up(ARRIVALS)]);
         migrations.to_latest(&mut connection).map_err(|error| {
             Problem::engine(
                 format!("the engine's database {} cannot be used: {error}", path.display()),
@@ -129,19 +146,24 @@ impl Store {
         Ok(Row { workspace: parse(&document)?, private: parse(&private)? })
     }
 
+    /// Records a new workspace, and that its template was asked for.
     pub(crate) fn insert(&self, row: &Row) -> Result<(), Problem> {
-        self.lock()
+        let Workspace { id, template, created_at, .. } = &row.workspace;
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(database)?;
+        transaction
             .execute(
                 "INSERT INTO workspace (id, created_at, document, private) VALUES (?1, ?2, ?3, ?4)",
-                params![
-                    row.workspace.id.as_str(),
-                    row.workspace.created_at.to_string(),
-                    text(&row.workspace)?,
-                    text(&row.private)?
-                ],
+                params![id.as_str(), created_at.to_string(), text(&row.workspace)?, text(&row.private)?],
             )
             .map_err(database)?;
-        Ok(())
+        transaction
+            .execute(
+                "INSERT INTO arrival (template, at) VALUES (?1, ?2)",
+                params![template.as_str(), created_at.as_second()],
+            )
+            .map_err(database)?;
+        transaction.commit().map_err(database)
     }
 
     /// Changes one workspace in one transaction and returns it.
@@ -194,6 +216,26 @@ impl Store {
         self.document("SELECT report FROM workspace WHERE id = ?1 AND report IS NOT NULL", id.as_str())
     }
 
+    /// Forgets launches of long ago.
+    pub(crate) fn forget_arrivals(&self, before: Timestamp) -> Result<(), Problem> {
+        self.lock().execute("DELETE FROM arrival WHERE at < ?1", [before.as_second()]).map_err(database)?;
+        Ok(())
+    }
+
+    /// All launches that are remembered.
+    pub(crate) fn arrivals(&self) -> Result<Vec<(TemplateName, Timestamp)>, Problem> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT template, at FROM arrival").map_err(database)?;
+        let rows =
+            statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))).map_err(database)?;
+        rows.map(|row| {
+            let (template, at) = row.map_err(database)?;
+            let template = template.parse().map_err(|_| damaged("the name of a template"))?;
+            Ok((template, Timestamp::from_second(at).map_err(|_| damaged("a time"))?))
+        })
+        .collect()
+    }
+
     pub(crate) fn volumes(&self) -> Result<Vec<Volume>, Problem> {
         self.documents("SELECT document FROM volume ORDER BY user")
     }
@@ -237,9 +279,11 @@ fn text<T: Serialize>(value: &T) -> Result<String, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(document: &str) -> Result<T, Problem> {
-    serde_json::from_str(document).map_err(|error| {
-        Problem::engine(format!("the engine's database holds a damaged document: {error}"), "restore a backup")
-    })
+    serde_json::from_str(document).map_err(|error| damaged(&format!("a document: {error}")))
+}
+
+fn damaged(what: &str) -> Problem {
+    Problem::engine(format!("the engine's database is damaged: {what}"), "restore a backup")
 }
 
 fn database(error: rusqlite::Error) -> Problem {

@@ -1,7 +1,7 @@
 //! The engine itself: what it holds in memory about live workspaces, and every operation on
 //! them but the path of a launch, which is in `launch`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use cubicle_core::engine::{Activity, LaunchRequest, Volume};
 use cubicle_core::level::EngineKind;
 use cubicle_core::name::{UserId, WorkspaceId};
 use cubicle_core::problem::{Problem, ProblemKind};
+use cubicle_core::template::Template;
 use cubicle_core::workspace::{State, StepEvent, Workspace};
 use cubicle_metrics::engine::Stock;
 use cubicle_sandbox::client;
@@ -20,8 +21,10 @@ use tokio::task::JoinHandle;
 
 use crate::layout::Layout;
 use crate::machine;
+use crate::pool::{Member, Pool};
 use crate::queue::Queue;
 use crate::settle::secret;
+use crate::site::Site;
 use crate::store::{Private, Row, Store};
 use crate::templates::no_template;
 use crate::volumes;
@@ -77,6 +80,23 @@ pub(crate) struct Supervisor {
     homes: Mutex<HashMap<UserId, Arc<tokio::sync::Mutex<()>>>>,
     /// Launches in order.
     pub(crate) queue: Queue,
+    /// Sandboxes that wait for a user.
+    pub(crate) pool: Pool,
+    /// Ranges of ids that are given out and not in a record yet.
+    reserved: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+/// A range of host ids that is taken for as long as this lives, or a record has it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) number: u32,
+    reserved: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        locked(&self.reserved).remove(&self.number);
+    }
 }
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,7 +105,16 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Supervisor {
     pub(crate) fn new(layout: Layout, store: Store, settings: Settings) -> Self {
-        Self { layout, store, settings, live: Mutex::default(), homes: Mutex::default(), queue: Queue::default() }
+        Self {
+            layout,
+            store,
+            settings,
+            live: Mutex::default(),
+            homes: Mutex::default(),
+            queue: Queue::default(),
+            pool: Pool::default(),
+            reserved: Arc::default(),
+        }
     }
 
     pub(crate) fn live(&self, id: &WorkspaceId) -> Arc<Live> {
@@ -108,40 +137,48 @@ impl Supervisor {
         }
         self.can_provide(&template)?;
         let name = display_name(&request)?;
-        let id = WorkspaceId::from_random(rand::random());
+        // The slot stays reserved until the record that has it is there.
+        let (id, private, member, _slot) = match self.warm(&template) {
+            Some(member) => (member.id.clone(), member.private.clone(), Some(member), None),
+            None => {
+                let slot = self.free_slot()?;
+                let private = Private::new(template, slot.number, String::new());
+                (WorkspaceId::from_random(rand::random()), private, None, Some(slot))
+            }
+        };
         let workspace = Workspace {
             id: id.clone(),
             name,
             owner: request.owner,
             template: request.template,
-            level: template.spec.level,
+            level: private.template.spec.level,
             engine: EngineKind::Local,
             state: State::Pending,
             reason: String::new(),
-            pid: None,
+            pid: member.as_ref().map(|member| member.pid),
             created_at: Timestamp::now(),
             opened_at: None,
             last_activity: None,
             stops_at: None,
             warnings: Vec::new(),
         };
-        let private = Private {
-            template,
-            slot: self.free_slot()?,
-            image: String::new(),
-            token: secret(),
-            boot_id: machine::boot_id(),
-            pid_start: 0,
-        };
         self.store.insert(&Row { workspace: workspace.clone(), private })?;
-        self.spawn_launch(&id);
+        self.spawn_launch(&id, member);
         Ok(workspace)
+    }
+
+    /// A member of the pool that this launch can use, if the site wants any.
+    fn warm(&self, template: &Template) -> Option<Member> {
+        let warm = Site::read(&self.layout).ok()?.warm;
+        let image = crate::images::find(&self.layout, &template.spec.image).ok()?;
+        (warm.members > 0).then(|| self.pool.take(self, template, &image, warm.max_age())).flatten()
     }
 
     /// What is left, for whoever watches.
     pub(crate) fn stock(&self) -> Result<Stock, Problem> {
         let volumes = self.volumes()?;
-        let taken = u64::try_from(self.store.rows()?.len()).unwrap_or(u64::MAX);
+        let taken = self.store.rows()?.len() + self.pool.count();
+        let taken = u64::try_from(taken).unwrap_or(u64::MAX);
         Ok(Stock {
             homes: u64::try_from(volumes.len()).unwrap_or(u64::MAX),
             homes_used: volumes.iter().map(|volume| volume.used).sum(),
@@ -151,38 +188,44 @@ impl Supervisor {
         })
     }
 
-    /// The lowest id range that no recorded workspace has.
-    fn free_slot(&self) -> Result<u32, Problem> {
-        let mut taken: Vec<u32> = self.store.rows()?.iter().map(|row| row.private.slot).collect();
-        taken.sort_unstable();
-        taken.dedup();
-        let free = taken.iter().zip(0..).find(|(slot, position)| **slot != *position).map(|(_, position)| position);
-        let slot = free.unwrap_or(u32::try_from(taken.len()).unwrap_or(u32::MAX));
-        if slot < RANGES {
-            return Ok(slot);
-        }
-        Err(Problem::new(ProblemKind::Exhausted, "every id range of this machine is taken", "delete old workspaces"))
+    /// The lowest id range that nobody has, reserved.
+    pub(crate) fn free_slot(&self) -> Result<Slot, Problem> {
+        let mut reserved = locked(&self.reserved);
+        let mut taken: BTreeSet<u32> = self.store.rows()?.iter().map(|row| row.private.slot).collect();
+        taken.extend(&*reserved);
+        let Some(number) = (0..RANGES).find(|slot| !taken.contains(slot)) else {
+            return Err(Problem::new(
+                ProblemKind::Exhausted,
+                "every id range of this machine is taken",
+                "delete old workspaces",
+            ));
+        };
+        reserved.insert(number);
+        Ok(Slot { number, reserved: Arc::clone(&self.reserved) })
     }
 
-    fn spawn_launch(self: &Arc<Self>, id: &WorkspaceId) {
+    fn spawn_launch(self: &Arc<Self>, id: &WorkspaceId, member: Option<Member>) {
         let live = self.live(id);
         locked(&live.events).clear();
         live.changed.send_modify(|count| *count += 1);
-        let launch = tokio::spawn(crate::launch::run(self.clone(), id.clone()));
+        let launch = tokio::spawn(crate::launch::run(self.clone(), id.clone(), member));
         *locked(&live.launch) = Some(launch);
     }
 
+    /// Tells everybody who watches; what happened is kept on the disk once the launch is over, because every
+    /// write there is waited for.
     pub(crate) fn record_event(&self, id: &WorkspaceId, event: StepEvent) {
         let live = self.live(id);
+        let over = event.is_last();
         let events = {
             let mut events = locked(&live.events);
             events.push(event);
-            events.clone()
+            over.then(|| events.clone())
         };
-        if let Err(problem) = self.store.put_events(id, &events) {
+        live.changed.send_modify(|count| *count += 1);
+        if let Some(Err(problem)) = events.map(|events| self.store.put_events(id, &events)) {
             tracing::warn!(workspace = %id, %problem, "events were not kept");
         }
-        live.changed.send_modify(|count| *count += 1);
     }
 
     /// The events so far, and a receiver that changes when there are more.
@@ -218,7 +261,7 @@ impl Supervisor {
             row.private.token = secret();
             row.private.boot_id = machine::boot_id();
         })?;
-        self.spawn_launch(id);
+        self.spawn_launch(id, None);
         Ok(row.workspace)
     }
 

@@ -12,7 +12,9 @@ impl Supervisor {
     pub(crate) fn apply_template(&self, template: &Template) -> Result<(), Problem> {
         template.validate()?;
         self.can_provide(template)?;
-        self.store.put_template(template)
+        self.store.put_template(template)?;
+        self.pool.look_again();
+        Ok(())
     }
 
     /// Refuses what this machine cannot give: a level, more than it has, an image or data set

@@ -82,6 +82,8 @@ pub(crate) enum Call {
     },
     Doctor,
     Images,
+    /// Administrator only.
+    Pool,
     /// The hub's listeners: the public one, then the administrator's.
     Listeners,
     /// Administrator only: followed by stdin, stdout, stderr.
@@ -109,7 +111,11 @@ impl Call {
     pub(crate) fn is_administrative(&self) -> bool {
         matches!(
             self,
-            Self::Exec { .. } | Self::ExportVolume { .. } | Self::ImportImage { .. } | Self::ExportImage { .. }
+            Self::Exec { .. }
+                | Self::ExportVolume { .. }
+                | Self::ImportImage { .. }
+                | Self::ExportImage { .. }
+                | Self::Pool
         )
     }
 }

@@ -27,6 +27,8 @@ pub enum Outcome {
 pub enum Proof {
     /// Before any code of the user.
     Gate,
+    /// When a user got a sandbox that was proven before.
+    Claim,
     /// While the notebook ran.
     Later,
 }
@@ -111,6 +113,7 @@ pub fn proven(report: &Report, proof: Proof) {
     }
     let phase = match proof {
         Proof::Gate => "gate",
+        Proof::Claim => "claim",
         Proof::Later => "later",
     };
     let took = Duration::from_millis(report.duration_ms);

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::Observation;
@@ -55,8 +56,37 @@ pub(crate) fn word(answer: &Answer) -> Observation {
     }
 }
 
+/// Children that have said all they had to say, but were still ending then.
+static ENDING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Like [`run`], but returns as soon as the child has told something and says no more. What it made is taken
+/// down by the kernel meanwhile, which takes longer than all else.
+pub(crate) fn tell(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result<Said> {
+    let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+    ending.retain(|pid| matches!(rustix::process::waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+    drop(ending);
+    let (pid, said, in_time) = listen(patience, body)?;
+    let observations = observations(&said);
+    let Some(child) = Pid::from_raw(pid).filter(|_| in_time && !observations.is_empty()) else {
+        return Ok(Said { observations, end: wait(pid, in_time) });
+    };
+    ENDING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+    Ok(Said { observations, end: End::Code(0) })
+}
+
 /// Runs `body` in a forked child and collects what it tells.
 pub(crate) fn run(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result<Said> {
+    let (pid, said, in_time) = listen(patience, body)?;
+    let end = wait(pid, in_time);
+    Ok(Said { observations: observations(&said), end })
+}
+
+fn observations(said: &[u8]) -> Vec<Observation> {
+    said.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Forks, and reads until the child says no more; its pid, what it said, and whether that was in time.
+fn listen(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result<(i32, Vec<u8>, bool)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     // SAFETY: the child only runs `body` and leaves with _exit. The one other thread that may
     // exist, the start-up window's, holds no lock that the child needs: glibc makes the
@@ -77,9 +107,7 @@ pub(crate) fn run(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io
     drop(writer);
     let mut said = Vec::new();
     let in_time = read_until(reader, &mut said, Instant::now() + patience);
-    let end = wait(pid, in_time);
-    let observations = said.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    Ok(Said { observations, end })
+    Ok((pid, said, in_time))
 }
 
 /// A child is an ordinary process: unlike its parent it may be looked at, so that files below

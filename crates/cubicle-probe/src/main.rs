@@ -85,7 +85,7 @@ fn later() -> io::Result<ExitCode> {
 fn control() -> io::Result<ExitCode> {
     let mut lines = BufReader::new(io::stdin());
     let Some(first) = read_line::<ProbePlan>(&mut lines)? else { return Ok(ExitCode::SUCCESS) };
-    let _scratch = control::network::Scratch::build(&first)?;
+    let _scratch = control::network::is_needed(&first).then(|| control::network::Scratch::build(&first)).transpose()?;
     let mut next = Some(first);
     while let Some(plan) = next {
         let context = answer::Context::new(Role::Control, &plan);

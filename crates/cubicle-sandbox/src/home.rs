@@ -16,6 +16,7 @@ use std::time::Duration;
 use cubicle_core::problem::{Problem, ProblemKind};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use crate::helper::PID_FILE;
 use crate::mounts::{self, Allowed};
 use crate::namespaces;
 use crate::pipes::wait_until;
@@ -141,19 +142,21 @@ impl Home {
     }
 }
 
-/// Attaches the home of a sandbox. The process must have one thread. `dir` is the workspace's
-/// directory; its siblings are searched for a helper that has the same image mounted.
+/// Attaches a home; none where it comes later. The calling thread must share its root and working
+/// directory with nobody, because it visits other mount namespaces. `dir` is the workspace's directory; its
+/// siblings are searched for a helper that has the same image mounted.
 ///
 /// # Errors
 /// A [`Problem`] that names the volume.
-pub(crate) fn attach(dir: &Path, spec: &SandboxSpec, allowed: Allowed) -> Result<Home, Problem> {
-    match &spec.home.backend {
+pub(crate) fn attach(dir: &Path, backend: &HomeBackend, allowed: Allowed) -> Result<Option<Home>, Problem> {
+    match backend {
         HomeBackend::Directory(path) => {
             let mount = mounts::copy(path).map_err(|error| failed(path, &error))?;
             mounts::restrict(mount.as_fd(), allowed).map_err(|error| failed(path, &error))?;
-            Ok(Home { mount, image: None })
+            Ok(Some(Home { mount, image: None }))
         }
-        HomeBackend::Image(path) => attach_image(dir, path, allowed),
+        HomeBackend::Image(path) => attach_image(dir, path, allowed).map(Some),
+        HomeBackend::Later => Ok(None),
     }
 }
 
@@ -208,7 +211,7 @@ fn siblings(dir: &Path, image: FileId) -> impl Iterator<Item = (u32, u64)> {
 
 /// The helper of a workspace's directory and its start time, when it is alive.
 pub(crate) fn live_helper(dir: &Path) -> Option<(u32, u64)> {
-    let pid: u32 = fs::read_to_string(dir.join("helper.pid")).ok()?.trim().parse().ok()?;
+    let pid: u32 = fs::read_to_string(dir.join(PID_FILE)).ok()?.trim().parse().ok()?;
     let start = namespaces::start_time(pid).ok()?;
     // The pid may have been given to another process after a crash.
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -218,7 +221,7 @@ pub(crate) fn live_helper(dir: &Path) -> Option<(u32, u64)> {
 }
 
 fn copy_from(pid: u32, start: u64) -> io::Result<OwnedFd> {
-    let own = File::open("/proc/self/ns/mnt")?;
+    let own = File::open("/proc/thread-self/ns/mnt")?;
     let other = namespaces::open(pid, start, "mnt")?;
     move_into_link_name_space(other.as_fd(), Some(LinkNameSpaceType::Mount))?;
     let copied = mounts::copy(Path::new(RAW_HOME));

@@ -196,7 +196,7 @@ fn await_probe(child: i32) -> io::Result<u8> {
         if Instant::now() >= deadline {
             break format!("it did not end within {} s", PATIENCE.as_secs());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(1));
     };
     // SAFETY: kill and waitpid on the child made above, which is not reaped yet.
     unsafe {

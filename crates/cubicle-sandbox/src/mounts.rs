@@ -99,6 +99,12 @@ pub(crate) fn attach(mount: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     Ok(move_mount(mount, "", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
+/// Puts a detached mount on an open directory.
+pub(crate) fn attach_to(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(mount, "", place, "", flags)?)
+}
+
 /// A read-only, otherwise unprivileged bind of `from` at `to`.
 pub(crate) fn bind(from: &Path, to: &Path, allowed: Allowed) -> io::Result<()> {
     let mount = copy(from)?;

@@ -72,6 +72,9 @@ pub enum HomeBackend {
     Image(PathBuf),
     /// A directory; no limit.
     Directory(PathBuf),
+    /// None yet: the place is an empty directory of a read-only file system until a claim brings one.
+    /// The directory that holds the mount point must not be the root.
+    Later,
 }
 
 /// What runs the OCI bundle.
@@ -112,6 +115,16 @@ pub enum Request {
     },
     /// What it uses now.
     Usage,
+    /// Lives for as long as this connection does, until it is claimed: what was built in advance
+    /// never outlasts whoever would hand it out. There is no answer.
+    Hold,
+    /// Give a running sandbox that was built without a home ([`HomeBackend::Later`]) to a user, once, whatever
+    /// becomes of it. The answer is [`Response::Expecting`]; then comes a frame with the [`HomeSpec`], already
+    /// checked, with the mount path that the sandbox was built for; it is mounted, and the answer is the proof.
+    Claim {
+        /// What to try when the home is there; what tries it gets ready meanwhile.
+        plan: ProbePlan,
+    },
     /// End it: SIGTERM, after the grace SIGKILL; answers when nothing of it is left.
     Stop {
         /// Milliseconds between the two signals.
@@ -125,10 +138,12 @@ pub enum Request {
 pub enum Response {
     /// To `Status`.
     Status(Status),
-    /// To `Prove` and `Verify`.
+    /// To `Prove`, `Verify` and `Claim`.
     Proof(Box<Proof>),
     /// To `Go`.
     Started,
+    /// To `Claim`: the home may come.
+    Expecting,
     /// To `Exec`: the exit code, 128 + signal when killed.
     Exited {
         /// The code.

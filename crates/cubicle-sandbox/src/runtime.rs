@@ -15,9 +15,10 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
 use crate::confine;
 use crate::files;
-use crate::protocol::{RuntimeChoice, SandboxSpec};
+use crate::protocol::{HomeBackend, RuntimeChoice, SandboxSpec};
 use crate::removal::removed;
 use crate::seccomp::{self, Instruction};
+use crate::stage;
 
 /// A container that was made and waits for its start.
 pub(crate) struct Made {
@@ -174,8 +175,13 @@ pub(crate) struct LastWalls {
 impl LastWalls {
     pub(crate) fn of(spec: &SandboxSpec) -> Self {
         let landlock = is_own(&spec.runtime) && !removed(&spec.remove, "landlock");
+        let home = match spec.home.backend {
+            // Of a mount that comes later nothing can be said yet but what holds it, which is read-only itself.
+            HomeBackend::Later => stage::holder(&spec.home.mount_path).map(|path| path.to_string_lossy().into_owned()),
+            HomeBackend::Image(_) | HomeBackend::Directory(_) => Some(spec.home.mount_path.clone()),
+        };
         Self {
-            home: landlock.then(|| spec.home.mount_path.clone()),
+            home: home.filter(|_| landlock),
             filter: (!removed(&spec.remove, "seccomp")).then(|| seccomp::filter(&spec.remove)),
         }
     }

@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -15,7 +15,7 @@ use cubicle_core::problem::Problem;
 
 use crate::home::Home;
 use crate::mounts::{self, Allowed};
-use crate::protocol::{HomeBackend, SandboxSpec};
+use crate::protocol::SandboxSpec;
 use crate::removal::removed;
 
 /// Where the stage is, in the helper's view.
@@ -44,7 +44,7 @@ fn skeleton(at: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result
 ///
 /// # Errors
 /// A [`Problem`] that names what could not be mounted.
-pub(crate) fn set(spec: &SandboxSpec, home: &Home) -> Result<(), Problem> {
+pub(crate) fn set(spec: &SandboxSpec, home: Option<&Home>) -> Result<(), Problem> {
     let wrong = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| {
@@ -65,7 +65,10 @@ pub(crate) fn set(spec: &SandboxSpec, home: &Home) -> Result<(), Problem> {
         .chain(spec.datasets.iter().map(|(_, path)| path.as_str()))
         .collect();
     mount_points(&targets)?;
-    mount_home(spec, home).map_err(wrong("the home"))?;
+    match home {
+        Some(home) => mount_home(spec, home).map_err(wrong("the home"))?,
+        None => place_for_a_home(&spec.home.mount_path)?,
+    }
     for (source, target) in &spec.datasets {
         mounts::bind(source, &inside(target), Allowed::READ)
             .map_err(wrong(&format!("data set {} at {target}", source.display())))?;
@@ -91,22 +94,46 @@ pub(crate) fn home_allows(spec: &SandboxSpec) -> Allowed {
 }
 
 fn mount_home(spec: &SandboxSpec, home: &Home) -> io::Result<()> {
+    let mapping = (!removed(&spec.remove, "user-namespace"))
+        .then(|| crate::namespaces::mapped_user_namespace(spec.id_base))
+        .transpose()?;
+    let shifted = raise_home(home, mapping.as_ref().map(AsFd::as_fd))?;
+    mounts::attach(shifted.as_fd(), &inside(&spec.home.mount_path))
+}
+
+/// Mounts a home on the stage, and makes the detached copy with the owners that the workspace sees: shifted
+/// by the mapping of a user namespace.
+pub(crate) fn raise_home(home: &Home, mapping: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     mounts::attach(home.mount.as_fd(), Path::new(RAW_HOME))?;
-    if matches!(spec.home.backend, HomeBackend::Image(_))
-        && std::os::unix::fs::MetadataExt::uid(&fs::metadata(RAW_HOME)?) == 0
-    {
+    if home.image().is_some() && std::os::unix::fs::MetadataExt::uid(&fs::metadata(RAW_HOME)?) == 0 {
         // A fresh file system belongs to root; the tenant is 1000 on disk and inside.
         std::os::unix::fs::chown(RAW_HOME, Some(1000), Some(1000))?;
         fs::set_permissions(RAW_HOME, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     }
     let shifted = mounts::copy(Path::new(RAW_HOME))?;
-    if !removed(&spec.remove, "user-namespace") {
-        let mapping = crate::namespaces::mapped_user_namespace(spec.id_base)?;
-        mounts::shift_owners(shifted.as_fd(), mapping.as_fd()).map_err(|error| {
+    if let Some(mapping) = mapping {
+        mounts::shift_owners(shifted.as_fd(), mapping).map_err(|error| {
             io::Error::new(error.kind(), format!("{error} (its file system or this kernel has no id-mapped mounts)"))
         })?;
     }
-    mounts::attach(shifted.as_fd(), &inside(&spec.home.mount_path))
+    Ok(shifted)
+}
+
+/// Checks that a home that comes later has a place of which the file rules can speak: they follow mounts to
+/// what they are mounted on, but not to the directory that a mount hides, and so name the one above it.
+fn place_for_a_home(path: &str) -> Result<(), Problem> {
+    if holder(path).is_some() {
+        return Ok(());
+    }
+    Err(Problem::bad_input(
+        format!("a home at {path} cannot come later: the directory above it is the root"),
+        "give the home a path of two parts, for example /home/user, or launch without a warm workspace",
+    ))
+}
+
+/// The directory that holds a mount point, when it is not the root.
+pub(crate) fn holder(path: &str) -> Option<&Path> {
+    Path::new(path).parent().filter(|parent| *parent != Path::new("/") && !parent.as_os_str().is_empty())
 }
 
 /// A path of the workspace in the helper's view.

@@ -9,7 +9,8 @@ use cubicle_core::problem::Problem;
 
 use crate::commands::{
     advise, audit, backup, completions, controller, delete, doctor, egress, exec, guarantees, hub, image, import,
-    launch, list, logs, notice, proxy, report, serve, show, start, stop, template, token, usage, user, verify, volume,
+    launch, list, logs, notice, pool, proxy, report, serve, show, start, stop, template, token, usage, user, verify,
+    volume,
 };
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -54,6 +55,8 @@ enum Command {
     Usage(usage::Arguments),
     #[command(subcommand)]
     Volume(volume::Command),
+    #[command(subcommand)]
+    Pool(pool::Command),
     #[command(subcommand)]
     Image(image::Command),
     #[command(subcommand)]
@@ -113,6 +116,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Problem> {
         Command::Notice(command) => command.run(context),
         Command::Usage(arguments) => arguments.run(context),
         Command::Volume(command) => command.run(context),
+        Command::Pool(command) => command.run(context),
         Command::Image(command) => command.run(context),
         Command::Import(command) => command.run(context),
         Command::Advise(arguments) => arguments.run(context),

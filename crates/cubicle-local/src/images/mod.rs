@@ -25,6 +25,10 @@ pub struct ImageSummary {
     /// What a template without a command starts.
     #[serde(default)]
     pub command: Vec<String>,
+    /// Whether that command can start before the home is there: with `CUBICLE_HOME_LATER=1` it gets ready,
+    /// takes connections, and answers none until a home is mounted.
+    #[serde(default)]
+    pub home_later: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// Bytes of its files.
@@ -113,6 +117,7 @@ pub(crate) fn import(layout: &Layout, path: &Path, name: &str) -> Result<ImageSu
     let (digest, size) = content::digest(&rootfs).map_err(failed)?;
     let created_at = Timestamp::now();
     let image = ImageSummary {
+        home_later: false,
         name: name.to_owned(),
         digest: format!("sha256:{digest}"),
         command,
@@ -163,6 +168,7 @@ fn export_probe(layout: &Layout, to: fs::File) -> Result<(), Problem> {
     // It can be run, not read: what runs from it cannot be looked into by its tenant.
     fs::set_permissions(&program, fs::Permissions::from_mode(0o711)).map_err(failed)?;
     let image = ImageSummary {
+        home_later: false,
         name: PROBE_IMAGE.to_owned(),
         digest: String::new(),
         command: vec!["/cubicle-probe".to_owned()],

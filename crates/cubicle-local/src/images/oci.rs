@@ -295,6 +295,7 @@ mod tests {
         std::os::unix::fs::symlink("tool", rootfs.join("bin/link")).expect("link");
         content::prepare(&rootfs).expect("prepared");
         let image = ImageSummary {
+            home_later: false,
             name: "x".to_owned(),
             digest: "sha256:0".to_owned(),
             command: vec!["/bin/tool".to_owned()],

@@ -40,6 +40,7 @@ pub(super) fn export(layout: &Layout, to: File) -> Result<(), Problem> {
         }
     }
     let image = ImageSummary {
+        home_later: false,
         name: PROGRAM_IMAGE.to_owned(),
         digest: String::new(),
         command: vec![format!("/{PROGRAM}")],

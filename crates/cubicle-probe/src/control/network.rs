@@ -61,6 +61,15 @@ impl Dialled {
     }
 }
 
+/// Whether a plan asks for anything but files and what a process is: only that needs no network.
+pub(crate) fn is_needed(plan: &ProbePlan) -> bool {
+    !plan.attempts.iter().all(|attempt| match &attempt.action {
+        Action::Read { .. } | Action::Write { .. } | Action::Create { .. } => true,
+        Action::Fact { fact } => !matches!(fact, Fact::Interfaces { .. } | Fact::AbstractSockets),
+        _ => false,
+    })
+}
+
 impl Scratch {
     /// Moves this process into a new network namespace and fills it. Must be called while the
     /// process has one thread.

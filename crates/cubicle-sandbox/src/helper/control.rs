@@ -25,6 +25,8 @@ const BESIDE_BUILDING: i32 = 10;
 pub(super) struct Control {
     plan: ProbePlan,
     began: Instant,
+    /// Whether it runs at a lower priority, in a process group of its own.
+    slow: bool,
     child: Child,
     plans: Option<ChildStdin>,
     answers: ChildStdout,
@@ -39,13 +41,14 @@ impl Control {
         egress::die_with_parent(&mut command);
         // Of its own, so that one call reaches all that it starts.
         command.process_group(0);
-        let control = Self::start(command, plan)?;
+        let mut control = Self::start(command, plan)?;
+        control.slow = true;
         rustix::process::setpriority_process(Some(control.pid()), BESIDE_BUILDING)?;
         Ok(Some(control))
     }
 
     /// Starts it beside a sandbox that stands.
-    fn beside(sandbox: &Sandbox, plan: &ProbePlan) -> io::Result<Self> {
+    pub(super) fn beside(sandbox: &Sandbox, plan: &ProbePlan) -> io::Result<Self> {
         let mut command = command(&sandbox.spec);
         egress::inherit(&mut command, sandbox, &[]);
         Self::start(command, plan.clone())
@@ -58,7 +61,7 @@ impl Control {
         let mut child = command.spawn()?;
         let answers = child.stdout.take().ok_or_else(|| io::Error::other("no stdout"));
         let plans = child.stdin.take();
-        let mut control = Self { answers: answers?, plan, began, child, plans };
+        let mut control = Self { answers: answers?, plan, began, slow: false, child, plans };
         let text = serde_json::to_string(&control.plan)?;
         control.say(&text)?;
         Ok(control)
@@ -117,7 +120,8 @@ impl Controlled {
     pub(super) fn before(sandbox: &Sandbox, prepared: Option<Control>, plan: &ProbePlan) -> (Observations, Self) {
         let fresh = prepared.filter(|control| control.plan == *plan && control.began.elapsed() <= FRESH);
         let mut control = match fresh {
-            Some(control) => control.hurry().map(|()| control),
+            Some(control) if control.slow => control.hurry().map(|()| control),
+            Some(control) => Ok(control),
             None => Control::beside(sandbox, plan),
         };
         let answer = match &mut control {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Sandbox;
+use super::{PID_FILE, Sandbox};
 use crate::client::SOCKET;
 use crate::home::Home;
 use crate::protocol::Stage;
@@ -109,10 +109,11 @@ impl Sandbox {
         if let Err(error) = self.cgroup.remove() {
             eprintln!("{error}");
         }
-        if !Home::wait_detached(&self.dir, self.image, Duration::from_secs(5)) {
+        let image = self.home().image;
+        if !Home::wait_detached(&self.dir, image, Duration::from_secs(5)) {
             eprintln!("the home stays attached to its loop device");
         }
-        let _ = fs::remove_file(self.dir.join("helper.pid"));
+        let _ = fs::remove_file(self.dir.join(PID_FILE));
         let _ = fs::remove_dir_all(self.dir.join("unlimited-home"));
         let exit = self.state().exit.clone().unwrap_or_else(|| "stopped".to_owned());
         let text = serde_json::json!({ "reason": exit }).to_string();

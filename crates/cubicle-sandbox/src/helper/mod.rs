@@ -4,6 +4,7 @@
 //! a clone of a threaded process can hang on a lock that nobody holds any more. Afterwards its
 //! main thread takes requests, and every request has a thread of its own.
 
+mod claim;
 mod control;
 mod egress;
 mod end;
@@ -39,6 +40,9 @@ use crate::stage;
 /// The port of the egress proxy inside.
 pub const EGRESS_PORT: u16 = 3128;
 
+/// Where the helper's process number is, in the workspace's directory.
+pub(crate) const PID_FILE: &str = "helper.pid";
+
 /// A built sandbox.
 struct Sandbox {
     dir: PathBuf,
@@ -49,7 +53,7 @@ struct Sandbox {
     /// The mount namespace that the helper came from; what it starts besides the sandbox runs
     /// there and sees no home.
     outer_mounts: File,
-    image: Option<(u64, u64)>,
+    home: Mutex<Mounted>,
     egress: Option<TcpListener>,
     gate: Mutex<proof::Gate>,
     prepared: Mutex<Option<control::Control>>,
@@ -59,6 +63,13 @@ struct Sandbox {
     over: OwnedFd,
 }
 
+/// Whose files are in the sandbox.
+struct Mounted {
+    backend: HomeBackend,
+    /// What identifies the image behind a loop device.
+    image: Option<(u64, u64)>,
+}
+
 struct State {
     stage: Stage,
     /// The nonce of the proof, until it is used.
@@ -66,11 +77,17 @@ struct State {
     exit: Option<String>,
     stopping: bool,
     cleaned: bool,
+    /// Whether it was handed to somebody. Never undone.
+    claimed: bool,
 }
 
 impl Sandbox {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn home(&self) -> MutexGuard<'_, Mounted> {
+        self.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,12 +100,21 @@ pub fn run(dir: &Path) -> ExitCode {
     let (over_read, result) = match detach(dir).and_then(|()| build(dir)) {
         Ok(built) => built,
         Err(problem) => {
+            forget_own_pid(dir);
             let line = serde_json::json!({ "problem": problem }).to_string();
             let _ = pipes::write_line(&mut io::stdout().lock(), &line);
             return ExitCode::FAILURE;
         }
     };
     serve::run(result, &over_read)
+}
+
+/// Removes this process's number, and nobody else's.
+fn forget_own_pid(dir: &Path) {
+    let path = dir.join(PID_FILE);
+    if fs::read_to_string(&path).is_ok_and(|pid| pid == std::process::id().to_string()) {
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// Makes this process independent of whoever started it.
@@ -170,6 +196,8 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
     if home::live_helper(&dir).is_some() {
         return Err(Problem::conflict(format!("{} has a helper already", spec.id), "stop it first"));
     }
+    // From here on whoever cleans up after an engine that was killed finds this process.
+    fs::write(dir.join(PID_FILE), std::process::id().to_string()).map_err(wrong(PID_FILE))?;
     let cgroup = Cgroup::new(&spec.cgroup).map_err(wrong("the control group"))?;
     // What a helper that was killed may have left.
     cgroup.kill_all(std::time::Duration::from_secs(5));
@@ -182,10 +210,10 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
     let (output_read, output_write) = pipes::pipe().map_err(wrong("a pipe"))?;
     let (over_read, over) = pipes::pipe().map_err(wrong("a pipe"))?;
 
-    let home = home::attach(&dir, &spec, stage::home_allows(&spec))?;
-    let image = home.image();
+    let home = home::attach(&dir, &spec.home.backend, stage::home_allows(&spec))?;
+    let image = home.as_ref().and_then(Home::image);
     let made = (|| {
-        stage::set(&spec, &home)?;
+        stage::set(&spec, home.as_ref())?;
         drop(home);
         cgroup.create().and_then(|()| cgroup.set(final_limits(&spec))).map_err(wrong("the control group"))?;
         let bundle_dir = dir.join("bundle");
@@ -196,9 +224,14 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
         pipes::place(&plan_read, 3).and_then(|()| pipes::place(&answer_write, 4)).map_err(wrong("the gate's pipes"))?;
         let mut made = runtime::create(&spec, &dir, &output_write)?;
         drop(slots);
-        finish(&spec, &mut made).inspect_err(|_| {
-            cgroup.kill_all(std::time::Duration::from_secs(5));
-        })
+        finish(&spec, &mut made)
+            .and_then(|finished| {
+                log::keep(&dir, output_read).map_err(wrong("the notebook's log"))?;
+                Ok(finished)
+            })
+            .inspect_err(|_| {
+                cgroup.kill_all(std::time::Duration::from_secs(5));
+            })
     })();
     let (pid, pid_start, egress) = match made {
         Ok(made) => made,
@@ -212,19 +245,24 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
         }
     };
     drop((plan_read, answer_write, output_write));
-    log::keep(&dir, output_read).map_err(wrong("the notebook's log"))?;
-    fs::write(dir.join("helper.pid"), std::process::id().to_string()).map_err(wrong("helper.pid"))?;
     let sandbox = Sandbox {
         dir,
         cgroup,
         pid,
         pid_start,
         outer_mounts,
-        image,
+        home: Mutex::new(Mounted { backend: spec.home.backend.clone(), image }),
         egress,
         gate: Mutex::new(proof::Gate::new(plan_write, answer_read)),
         prepared: Mutex::new(prepared),
-        state: Mutex::new(State { stage: Stage::Built, nonce: None, exit: None, stopping: false, cleaned: false }),
+        state: Mutex::new(State {
+            stage: Stage::Built,
+            nonce: None,
+            exit: None,
+            stopping: false,
+            cleaned: false,
+            claimed: false,
+        }),
         changed: Condvar::new(),
         over,
         spec,

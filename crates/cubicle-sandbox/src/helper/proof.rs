@@ -13,7 +13,7 @@ use cubicle_core::attempt::{
 };
 use cubicle_core::problem::Problem;
 
-use super::control::Controlled;
+use super::control::{Control, Controlled};
 use super::{Sandbox, final_limits};
 use crate::cgroup::Settings;
 use crate::pipes;
@@ -236,12 +236,22 @@ impl Sandbox {
         if self.state().stage != Stage::Started {
             return Err(Problem::conflict(format!("{} is not running", self.spec.id), "start it first"));
         }
+        self.prove_beside(None, Prober::enter(self), plan)
+    }
+
+    /// Has a probe beside the notebook try a plan, between two controls; `prepared` is one that has begun.
+    pub(super) fn prove_beside(
+        &self,
+        prepared: Option<Control>,
+        prober: io::Result<Prober>,
+        plan: ProbePlan,
+    ) -> Result<Proof, Problem> {
         let group = |error: io::Error| engine("the control group", &error);
-        let (control_before, mut control) = Controlled::before(self, None, &plan);
+        let (control_before, mut control) = Controlled::before(self, prepared, &plan);
         let plan = ProbePlan { dial_deadline_ms: dial_deadline_ms(&control_before), ..plan };
         let text = serde_json::to_string(&plan).map_err(|error| engine("the plan", &error))?;
         let cgroup_before = self.cgroup.read().map_err(group)?;
-        let tenant = fitting(&plan, Role::Tenant, self.later(&text));
+        let tenant = fitting(&plan, Role::Tenant, prober.and_then(|prober| prober.ask(&text)));
         let cgroup_after = self.cgroup.read().map_err(group)?;
         let control_after = control.again(&plan);
         let cgroup_final = self.cgroup.read().map_err(group)?;
@@ -256,11 +266,6 @@ impl Sandbox {
             cgroup_final,
             cgroup_reference,
         })
-    }
-
-    /// The probe as the tenant, from a sibling pid namespace.
-    fn later(&self, text: &str) -> io::Result<Observations> {
-        converse(self.join_command("verify", &[]), text)
     }
 
     /// This program again, to enter the sandbox.
@@ -279,29 +284,44 @@ pub(super) fn together(mut first: Observations, second: Observations) -> Observa
     first
 }
 
-/// Gives a probe its plan and reads its observations.
-fn converse(mut command: Command, plan: &str) -> io::Result<Observations> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    let answer = exchange(&mut child, plan);
-    if answer.is_err() {
+/// The probe as the tenant, from a sibling pid namespace. It waits for its plan.
+pub(super) struct Prober(Child);
+
+impl Prober {
+    /// Enters the sandbox.
+    pub(super) fn enter(sandbox: &Sandbox) -> io::Result<Self> {
+        let mut command = sandbox.join_command("verify", &[]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map(Self)
+    }
+
+    /// Gives it its plan and reads its observations.
+    fn ask(mut self, plan: &str) -> io::Result<Observations> {
+        let answer = exchange(&mut self.0, plan)?;
+        let status = self.0.wait()?;
+        if status.success() {
+            return serde_json::from_slice(&answer).map_err(io::Error::other);
+        }
+        let mut said = Vec::new();
+        if let Some(stderr) = &mut self.0.stderr {
+            said = pipes::read_all(stderr, 4096, Instant::now() + Duration::from_secs(1)).unwrap_or_default();
+        }
+        Err(io::Error::other(format!("the probe ended badly ({status}): {}", String::from_utf8_lossy(&said).trim())))
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
         // What entered the sandbox has a child of its own to kill and bury.
-        let pid = rustix::process::Pid::from_child(&child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        if !pipes::wait_until(Duration::from_secs(1), || !matches!(child.try_wait(), Ok(None))) {
-            let _ = child.kill();
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        if !pipes::wait_until(Duration::from_secs(1), || !matches!(self.0.try_wait(), Ok(None))) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
         }
     }
-    let status = child.wait()?;
-    let answer = answer?;
-    if status.success() {
-        return serde_json::from_slice(&answer).map_err(io::Error::other);
-    }
-    let mut said = Vec::new();
-    if let Some(stderr) = &mut child.stderr {
-        said = pipes::read_all(stderr, 4096, Instant::now() + Duration::from_secs(1)).unwrap_or_default();
-    }
-    Err(io::Error::other(format!("the probe ended badly ({status}): {}", String::from_utf8_lossy(&said).trim())))
 }
 
 fn exchange(child: &mut Child, plan: &str) -> io::Result<Vec<u8>> {

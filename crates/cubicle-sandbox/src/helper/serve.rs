@@ -113,6 +113,10 @@ fn answer(sandbox: &Sandbox, mut stream: UnixStream) -> io::Result<()> {
             sandbox.exec(&stream, &command, descriptors).map_or_else(failed, |code| Response::Exited { code })
         }
         Request::Usage => sandbox.usage().unwrap_or_else(failed),
+        Request::Hold => return sandbox.hold(&stream),
+        Request::Claim { plan } => {
+            sandbox.claim(&mut stream, plan).map_or_else(failed, |proof| Response::Proof(Box::new(proof)))
+        }
         Request::Stop { grace_ms } => {
             sandbox.stop(Duration::from_millis(grace_ms));
             let written = frame::write(&mut stream, &Response::Stopped);
@@ -137,13 +141,14 @@ impl Sandbox {
 
     fn usage(&self) -> Result<Response, Problem> {
         let cgroup = self.cgroup.read().map_err(|error| Problem::engine(format!("the control group: {error}"), ""))?;
-        let (home_used, home_limit) = match &self.spec.home.backend {
+        let (home_used, home_limit) = match &self.home().backend {
             HomeBackend::Image(_) => {
                 let (used, size) = home::usage(RAW_HOME.as_ref())
                     .map_err(|error| Problem::engine(format!("the home cannot be measured: {error}"), ""))?;
                 (used, Some(size))
             }
             HomeBackend::Directory(path) => (home::directory_usage(path), None),
+            HomeBackend::Later => (0, None),
         };
         Ok(Response::Usage { cgroup, home_used, home_limit })
     }

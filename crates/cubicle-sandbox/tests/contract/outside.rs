@@ -243,6 +243,17 @@ impl Sandbox<'_> {
         self.proof(&Request::Verify { plan: Self::plan(nonce, Phase::Later) })
     }
 
+    pub fn claim(&self, home: &HomeSpec) -> Result<Proof, Problem> {
+        self.world.block(async {
+            let claim = client::claim(&self.dir, Self::plan("claim", Phase::Later)).await?;
+            claim.mount(home).await.map(|proof| *proof)
+        })
+    }
+
+    pub fn hold(&self) -> client::Held {
+        self.world.block(client::hold(&self.dir)).expect("held")
+    }
+
     fn proof(&self, request: &Request) -> Result<Proof, Problem> {
         match self.ask(request)? {
             Response::Proof(proof) => Ok(*proof),

@@ -17,6 +17,7 @@ pub(crate) mod launch;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod notice;
+pub(crate) mod pool;
 pub(crate) mod proxy;
 pub(crate) mod report;
 pub(crate) mod serve;

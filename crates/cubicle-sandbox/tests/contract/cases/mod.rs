@@ -1,5 +1,6 @@
 //! The cases. Each says in its name what must hold.
 
+mod claim;
 mod life;
 mod proofs;
 mod walls;
@@ -32,6 +33,11 @@ const CASES: &[Case] = &[
     ("a silent gate makes a disturbed proof that opens nothing", proofs::silent_gate),
     ("the home belongs to the tenant and survives", life::home_survives),
     ("two workspaces of one user share one mount of the home", life::shared_home),
+    ("a home is mounted into a running sandbox, and is there the next time", claim::claimed),
+    ("a sandbox is claimed once, and only after its proof", claim::once),
+    ("a claim with a wrong home is refused, and nobody gets that sandbox any more", claim::refused),
+    ("a sandbox ends with its holder, unless somebody has claimed it", claim::held),
+    ("two claimed sandboxes of one user share one mount of the home", claim::shared),
     ("data sets are read-only and mounted where the image has no directory", life::datasets),
     ("the egress proxy listens inside and comes back when it dies", life::egress),
     ("a helper outlives whoever started it", life::outlives_its_parent),
