@@ -19,21 +19,25 @@ PAIRS = 5
 STEPS = ["request", "plan", "build", "prove", "open"]
 
 
-def plain(rootfs: Path) -> float:
-    """Starts `jupyter lab` as anyone would, in a chroot of the same image, until `/api` answers."""
-    port, home = free_port(), Path(tempfile.mkdtemp(prefix="cubicle-bench-", dir="/var/tmp"))
-    os.chown(home, 1000, 1000)
+def plain_command(rootfs: Path, home: Path, port: int, base: str = "/") -> list[str]:
+    """Starts `jupyter lab` as anyone would, in a chroot of the same image."""
     # A mount namespace of its own: the image is read-only for it too, its home is a plain folder.
     script = (
         'set -e; mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"; mount --bind "$2" "$1/home/user"; '
         'mount -t tmpfs tmpfs "$1/tmp"; mount -t proc proc "$1/proc"; mount --rbind /dev "$1/dev"; '
         'exec chroot --userspec=1000:1000 "$1" /usr/bin/env -i HOME=/home/user LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin '
-        '/usr/local/bin/jupyter lab --no-browser --ip 127.0.0.1 --port "$3" --IdentityProvider.token="" '
+        '/usr/local/bin/jupyter lab --no-browser --ip 127.0.0.1 --port "$3" --ServerApp.base_url="$4" --IdentityProvider.token="" '
     )
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "plain", str(rootfs), str(home), str(port), base]
+
+
+def plain(rootfs: Path) -> float:
+    """Until `/api` of a plain `jupyter lab` answers."""
+    port, home = free_port(), Path(tempfile.mkdtemp(prefix="cubicle-bench-", dir="/var/tmp"))
+    os.chown(home, 1000, 1000)
     began = time.monotonic()
     process = subprocess.Popen(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "plain", str(rootfs), str(home), str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        plain_command(rootfs, home, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
 
     def answers() -> bool:

@@ -1,0 +1,116 @@
+"""From the click to the list of the user's files with a warm sandbox, against the start of plain `jupyter lab`
+of the same image in the same run. Milliseconds.
+
+500 people are registered and at most 10 members are held. Half of the claims are by people whom nobody has
+seen before, half by people who come back and whose home was changed after the members were ready. Nobody's
+own workspace is kept running in between.
+"""
+
+import contextlib
+import json
+import os
+import sqlite3
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from cold_open import STEPS, events, plain  # noqa: E402
+from person import Person  # noqa: E402
+from product import Product, wait_for  # noqa: E402
+
+CLAIMS = int(os.environ.get("CUBICLE_BENCH_CLAIMS", 10))
+PEERS = int(os.environ.get("CUBICLE_BENCH_PEERS", 5))
+REGISTERED = int(os.environ.get("CUBICLE_BENCH_USERS", 500))
+MEMBERS = 10
+FILES = [f"file-{number}.txt" for number in range(20)]
+
+
+def follow(person: Person, url: str):
+    answer = person.ask("GET", url, accept="application/json")
+    for _ in range(10):
+        if answer.status not in (302, 303, 307):
+            return answer
+        answer = person.ask("GET", answer.place, accept="application/json")
+    raise ValueError(f"too many redirects: {answer.place}")
+
+
+def ready(product: Product) -> int:
+    return product.json("pool", "explain")["templates"]["jupyterlab"]["ready"]
+
+
+def settle(product: Product) -> None:
+    """Waits until the pool is full and the machine has nothing left to do for it."""
+    wait_for("ten ready members", lambda: ready(product) >= MEMBERS, 300, 0.2)
+    time.sleep(0.5)
+
+
+def claim(person: Person, expected: set[str]) -> tuple[float, float, str]:
+    """Launches as a browser does; until the workspace is open, and until its server listed the files."""
+    began = time.monotonic()
+    made = person.call("POST", "/workspaces", {"template": "jupyterlab"})
+    if made.status not in (201, 202):
+        raise ValueError(f"not launched: {made.status} {made.text}")
+    workspace = made.json()["id"]
+    while True:
+        state = person.call("GET", f"/workspaces/{workspace}").json()["state"]
+        if state == "running":
+            break
+        if state in ("failed", "refused"):
+            raise ValueError(f"{workspace} is {state}")
+    opened = (time.monotonic() - began) * 1000
+    listed = follow(person, f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
+    took = (time.monotonic() - began) * 1000
+    found = {entry["name"] for entry in listed.json()["content"]}
+    if found != expected:
+        raise ValueError(f"{found} is not {expected}")
+    return opened, took, workspace
+
+
+def measure() -> tuple[list[dict], int]:
+    series = {"new": ([], []), "back": ([], [])}
+    shares = {step: [] for step in STEPS}
+    peer = []
+    with Product() as product:
+        rootfs = next(path for path in (product.home / "images").iterdir()).resolve() / "rootfs"
+        for number in range(REGISTERED):
+            product.run("user", "add", f"user{number}")
+        # Ten within ten minutes, so that the policy wants ten: what it would do in a busy hour.
+        with contextlib.closing(sqlite3.connect(product.home / "engine/engine.db", timeout=30)) as database, database:
+            now = int(time.time())
+            database.executemany("INSERT INTO arrival (template, at) VALUES ('jupyterlab', ?)", [(now,)] * MEMBERS)
+        (product.home / "site.yaml").write_text(json.dumps({"warm": {"members": MEMBERS}}))
+        plain(rootfs)
+        settle(product)
+        people = [Person(product.port).sign_in(product, f"user{number}") for number in range(CLAIMS + 1)]
+        # The first of all is not counted: nobody else is the first.
+        _, _, workspace = claim(people[-1], set())
+        product.run("delete", workspace)
+        for person in people[:CLAIMS]:
+            for kind in series:
+                settle(product)
+                opened, took, workspace = claim(person, set(FILES) if kind == "back" else set())
+                series[kind][0].append(opened)
+                series[kind][1].append(took)
+                ends = {event["step"]: event["elapsed_ms"] for event in events(product.home / "engine/engine.db", workspace)
+                        if event["state"] == "done"}
+                last = 0
+                for step in STEPS:
+                    shares[step].append(float(ends[step] - last))
+                    last = ends[step]
+                if kind == "new":
+                    # Changed after the members of the next claim are ready.
+                    settle(product)
+                    product.exec(workspace, "/bin/sh", "-c", f"cd /home/user && touch {' '.join(FILES)} && sync")
+                product.run("delete", workspace)
+            if len(peer) < PEERS:
+                peer.append(plain(rootfs))
+    cases = [
+        {"case": "click to the list of files, a new user (ms)", "ours": series["new"][1], "peer": peer},
+        {"case": "click to the list of files, a returning user (ms)", "ours": series["back"][1], "peer": peer},
+        {"case": "of which until it is open, a new user (ms)", "ours": series["new"][0]},
+        {"case": "of which until it is open, a returning user (ms)", "ours": series["back"][0]},
+    ]
+    cases += [{"case": f"share of {step} (ms)", "ours": values} for step, values in shares.items()]
+    return cases, CLAIMS
