@@ -12,6 +12,7 @@ use crate::level::EngineKind;
 use crate::name::{TemplateName, UserId, WorkspaceId};
 use crate::problem::Problem;
 use crate::report::Report;
+use crate::reservation::{NewReservation, Reservation};
 use crate::template::Template;
 use crate::workspace::{Owner, StepEvent, Usage, Workspace};
 
@@ -88,6 +89,12 @@ pub enum DoctorStatus {
     Untested,
 }
 
+/// Nobody has announced anything under this identifier, or it is past.
+pub fn no_reservation(id: &str) -> Problem {
+    let id: String = id.chars().take(40).flat_map(char::escape_default).collect();
+    Problem::not_found(format!("there is no reservation \"{id}\""), "list the known ones; those that are past are gone")
+}
+
 /// What builds, proves, opens and ends workspaces.
 ///
 /// Every method answers with a [`Problem`] that names input, rule and remedy. Dropping a
@@ -138,6 +145,22 @@ pub trait Engine: Send + Sync {
     }
     /// Records what the hub has seen the user do.
     async fn record_activity(&self, id: &WorkspaceId, activity: Activity) -> Result<(), Problem>;
+
+    /// Launches that are announced, by time. None where no sandbox is held for anybody.
+    async fn reservations(&self) -> Result<Vec<Reservation>, Problem> {
+        Ok(Vec::new())
+    }
+    /// Announces launches, so that sandboxes are ready for them.
+    async fn reserve(&self, _: NewReservation) -> Result<Reservation, Problem> {
+        Err(Problem::bad_input(
+            "this engine holds no sandboxes ready",
+            "launches there begin when they are asked for; reservations are for the engine of one machine",
+        ))
+    }
+    /// Takes an announcement back.
+    async fn cancel_reservation(&self, id: &str) -> Result<(), Problem> {
+        Err(no_reservation(id))
+    }
 
     /// All homes.
     async fn volumes(&self) -> Result<Vec<Volume>, Problem>;

@@ -19,6 +19,7 @@ pub mod problem;
 pub mod quantity;
 pub mod registry;
 pub mod report;
+pub mod reservation;
 pub mod scan;
 pub mod template;
 pub mod workspace;

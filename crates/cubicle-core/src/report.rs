@@ -140,7 +140,30 @@ impl Summary {
     }
 }
 
+/// Guarantees whose evidence is older than the report that they are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// How many.
+    pub count: usize,
+    /// When the oldest of it was made.
+    pub oldest: Timestamp,
+}
+
+/// What was observed so long before a proof began, in seconds, belongs to an earlier one. Within one, the first
+/// process of a sandbox has begun a little before it was asked.
+const EARLIER: i64 = 60;
+
 impl Report {
+    /// What this proof did not try again, and keeps from an earlier one; none when all is of this one.
+    pub fn carried(&self) -> Option<Carried> {
+        let limit = self.started_at.as_second() - EARLIER;
+        let newest = |guarantee: &GuaranteeReport| guarantee.evidence.iter().map(|evidence| evidence.at).max();
+        let earlier: Vec<Timestamp> =
+            self.guarantees.iter().filter_map(newest).filter(|at| at.as_second() < limit).collect();
+        let oldest = earlier.iter().min().copied();
+        oldest.map(|oldest| Carried { count: earlier.len(), oldest })
+    }
+
     /// Which guarantees stop a launch, in one sentence for people; the report has all of them.
     pub fn refusal(&self) -> String {
         const NAMED: usize = 4;
@@ -157,5 +180,44 @@ impl Report {
             .flatten()
             .collect();
         if parts.is_empty() { "nothing could be proven".to_owned() } else { parts.join("; ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_tried_again_is_counted_with_its_age() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let guarantee = |moments: &[&str]| {
+            let evidence = moments.iter().map(|moment| Evidence {
+                attempt: String::new(),
+                from: String::new(),
+                control: String::new(),
+                control_outcome: String::new(),
+                outcome: String::new(),
+                at: at(moment),
+                duration_us: 1,
+            });
+            let found = crate::catalogue::all().first().expect("a guarantee");
+            GuaranteeReport { evidence: evidence.collect(), ..GuaranteeReport::of(found) }
+        };
+        let report = |guarantees: Vec<GuaranteeReport>| Report {
+            workspace: WorkspaceId::from_random([7; 12]),
+            engine: EngineKind::Local,
+            level: Level::Standard,
+            template: "lab".parse().expect("a name"),
+            started_at: at("2026-11-26T10:00:00Z"),
+            duration_ms: 1,
+            summary: Summary::default(),
+            guarantees,
+        };
+        let of_this = guarantee(&["2026-11-26T09:59:59Z", "2026-11-26T10:00:01Z"]);
+        assert_eq!(report(vec![of_this.clone(), guarantee(&[])]).carried(), None);
+        let older = guarantee(&["2026-11-26T08:00:00Z", "2026-11-26T08:00:05Z"]);
+        let oldest = guarantee(&["2026-11-26T07:00:00Z"]);
+        let carried = report(vec![of_this, older, oldest]).carried().expect("two");
+        assert_eq!(carried, Carried { count: 2, oldest: at("2026-11-26T07:00:00Z") });
     }
 }

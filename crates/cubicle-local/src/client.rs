@@ -10,6 +10,7 @@ use cubicle_core::level::EngineKind;
 use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
+use cubicle_core::reservation::{NewReservation, Reservation};
 use cubicle_core::template::Template;
 use cubicle_core::workspace::{StepEvent, Usage, Workspace};
 use futures::stream::{BoxStream, StreamExt, unfold};
@@ -201,6 +202,18 @@ impl Engine for LocalEngine {
 
     async fn record_activity(&self, id: &WorkspaceId, activity: Activity) -> Result<(), Problem> {
         self.call(Call::RecordActivity { id: id.clone(), activity }).await
+    }
+
+    async fn reservations(&self) -> Result<Vec<Reservation>, Problem> {
+        self.call(Call::Reservations).await
+    }
+
+    async fn reserve(&self, reservation: NewReservation) -> Result<Reservation, Problem> {
+        self.call(Call::Reserve { reservation }).await
+    }
+
+    async fn cancel_reservation(&self, id: &str) -> Result<(), Problem> {
+        self.call(Call::CancelReservation { id: id.to_owned() }).await
     }
 
     async fn volumes(&self) -> Result<Vec<Volume>, Problem> {

@@ -5,6 +5,7 @@
 //! depends on the home is then proven as at any launch. Members live in the memory of this process only:
 //! when it ends, their helpers notice and end them.
 
+mod announced;
 mod keep;
 pub(crate) mod policy;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use cubicle_core::engine::Volume;
 use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
+use cubicle_core::reservation::Reservation;
 use cubicle_core::template::Template;
 use cubicle_core::workspace::{StepEvent, Workspace};
 use jiff::Timestamp;
@@ -68,10 +69,11 @@ CREATE TABLE workspace (
 CREATE TABLE volume (user TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
 ";
 
-/// When which template was launched: what the pool is sized by.
+/// When which template was launched, and what is announced: what the pool is sized by.
 const ARRIVALS: &str = "
 CREATE TABLE arrival (template TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
 CREATE INDEX arrival_at ON arrival (at);
+CREATE TABLE reservation (id TEXT PRIMARY KEY, at INTEGER NOT NULL, document TEXT NOT NULL) STRICT;
 ";
 
 impl Store {
@@ -234,6 +236,32 @@ impl Store {
             Ok((template, Timestamp::from_second(at).map_err(|_| damaged("a time"))?))
         })
         .collect()
+    }
+
+    /// All that is announced, by time.
+    pub(crate) fn reservations(&self) -> Result<Vec<Reservation>, Problem> {
+        self.documents("SELECT document FROM reservation ORDER BY at, id")
+    }
+
+    pub(crate) fn put_reservation(&self, reservation: &Reservation) -> Result<(), Problem> {
+        self.lock()
+            .execute(
+                "INSERT INTO reservation (id, at, document) VALUES (?1, ?2, ?3)",
+                params![reservation.id, reservation.at.as_second(), text(reservation)?],
+            )
+            .map_err(database)?;
+        Ok(())
+    }
+
+    pub(crate) fn delete_reservation(&self, id: &str) -> Result<bool, Problem> {
+        let changed = self.lock().execute("DELETE FROM reservation WHERE id = ?1", [id]);
+        Ok(changed.map_err(database)? > 0)
+    }
+
+    /// Forgets what was announced for a time that is past.
+    pub(crate) fn forget_reservations(&self, before: Timestamp) -> Result<(), Problem> {
+        self.lock().execute("DELETE FROM reservation WHERE at < ?1", [before.as_second()]).map_err(database)?;
+        Ok(())
     }
 
     pub(crate) fn volumes(&self) -> Result<Vec<Volume>, Problem> {

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use cubicle_core::engine::{Activity, LaunchRequest};
 use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
 use cubicle_core::problem::Problem;
+use cubicle_core::reservation::NewReservation;
 use cubicle_core::template::Template;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -75,6 +76,13 @@ pub(crate) enum Call {
     RecordActivity {
         id: WorkspaceId,
         activity: Activity,
+    },
+    Reservations,
+    Reserve {
+        reservation: NewReservation,
+    },
+    CancelReservation {
+        id: String,
     },
     Volumes,
     DeleteVolume {

@@ -6,6 +6,7 @@ use cubicle_core::level::EngineKind;
 use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
 use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
+use cubicle_core::reservation::{NewReservation, Reservation};
 use cubicle_core::template::Template;
 use cubicle_core::workspace::{StepEvent, Usage, Workspace};
 use futures::stream::{BoxStream, StreamExt, unfold};
@@ -130,6 +131,19 @@ impl Engine for RemoteEngine {
 
     async fn record_activity(&self, _id: &WorkspaceId, _activity: Activity) -> Result<(), Problem> {
         Err(only_there("recording activity"))
+    }
+
+    async fn reservations(&self) -> Result<Vec<Reservation>, Problem> {
+        self.hub.call(Method::GET, "/api/v1/reservations", None).await
+    }
+
+    async fn reserve(&self, reservation: NewReservation) -> Result<Reservation, Problem> {
+        let body = json!(reservation);
+        self.hub.call(Method::POST, "/api/v1/reservations", Some(&body)).await
+    }
+
+    async fn cancel_reservation(&self, id: &str) -> Result<(), Problem> {
+        self.hub.call(Method::DELETE, &format!("/api/v1/reservations/{}", segment(id)), None).await
     }
 
     async fn volumes(&self) -> Result<Vec<Volume>, Problem> {

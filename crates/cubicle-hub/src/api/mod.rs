@@ -4,6 +4,7 @@
 mod document;
 mod input;
 mod notice;
+mod reservations;
 mod site;
 mod templates;
 mod tokens;
@@ -55,6 +56,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
     let documented = site::routes(documented);
     let documented = notice::routes(documented);
     let documented = usage::routes(documented);
+    let documented = reservations::routes(documented);
     documented
         .into_router()
         .method_not_allowed_fallback(wrong_method)

@@ -176,3 +176,34 @@ async fn a_service_account_has_tokens_and_no_session() {
     let after = site.by_token(&secret, Method::GET, "/api/v1/workspaces", "").await;
     assert_eq!(after.status, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn administrators_announce_launches_and_nobody_else() {
+    let site = Site::start().await;
+    let path = "/api/v1/reservations";
+    let at = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2)).to_string();
+    let asked = json!({"template": "jupyterlab", "at": at, "count": 30});
+    let mut alice = site.signed_in("alice").await;
+    for (method, body) in [(Method::GET, None), (Method::POST, Some(asked.clone()))] {
+        assert_eq!(alice.fetch(method, &site.url(path), body).await.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(
+        alice.fetch(Method::DELETE, &site.url(&format!("{path}/r-1")), None).await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(site.admin(Method::GET, path, None).await, (StatusCode::OK, json!([])));
+    let (status, said) = site.admin(Method::POST, path, Some(asked)).await;
+    // The engine of these tests is like one that holds nothing.
+    assert_eq!(
+        (status, said["detail"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("this engine holds no sandboxes ready"))
+    );
+    for wrong in [
+        json!({}),
+        json!({"template": "jupyterlab", "at": "nine", "count": 1}),
+        json!({"template": "a b", "at": at, "count": 1}),
+    ] {
+        assert_eq!(site.admin(Method::POST, path, Some(wrong)).await.0, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(site.admin(Method::DELETE, &format!("{path}/r-1"), None).await.0, StatusCode::NOT_FOUND);
+}

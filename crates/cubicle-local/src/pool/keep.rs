@@ -28,6 +28,8 @@ use crate::{machine, sandbox};
 
 /// How often the pool is looked at when nothing happens.
 const PERIOD: Duration = Duration::from_secs(5);
+/// How long an announcement is kept after its time.
+const PAST: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 /// How often what is too old is forgotten.
 const TIDY: Duration = Duration::from_secs(3600);
 /// How long the machine is left to those who have just launched.
@@ -76,15 +78,21 @@ impl Keeper {
         let now = Timestamp::now();
         if self.tidied.is_none_or(|at| at.elapsed() > TIDY) {
             supervisor.store.forget_arrivals(now.checked_sub(policy::REMEMBERED).unwrap_or(Timestamp::MIN))?;
+            supervisor.store.forget_reservations(now.checked_sub(PAST).unwrap_or(Timestamp::MIN))?;
             self.tidied = Some(Instant::now());
         }
+        let announced = if templates.is_empty() { Vec::new() } else { supervisor.store.reservations()? };
         let arrivals = if templates.is_empty() { Vec::new() } else { supervisor.store.arrivals()? };
         let demands = templates
             .keys()
             .map(|name| {
                 let demand = Demand {
                     arrivals: arrivals.iter().filter(|(of, _)| of == name).map(|(_, at)| *at).collect(),
-                    announced: Vec::new(),
+                    announced: announced
+                        .iter()
+                        .filter(|reservation| reservation.template == *name)
+                        .map(|reservation| (reservation.at, usize::try_from(reservation.count).unwrap_or(usize::MAX)))
+                        .collect(),
                     bytes_each: self.measured.get(name).copied().unwrap_or(FIRST_GUESS),
                 };
                 (name.clone(), demand)

@@ -2,7 +2,10 @@
 
 use clap::Subcommand;
 use cubicle_core::problem::Problem;
+use cubicle_core::reservation::{NewReservation, Reservation};
 use cubicle_local::PoolState;
+use jiff::Timestamp;
+use serde_json::json;
 
 use crate::context::{Context, block_on};
 use crate::exit::Outcome;
@@ -17,29 +20,85 @@ pub(crate) enum Command {
     /// How many may be held is `warm.members` in site.yaml; 0, the default, holds none.
     #[command(after_help = "Example:\n  cubicle pool explain --format json | jq .templates")]
     Explain,
+    /// Announce launches, so that sandboxes are ready for them
+    ///
+    /// They are held from ten minutes before that time until ten minutes after it, or until they have come.
+    #[command(after_help = "Example:\n  cubicle pool reserve jupyterlab --at 2026-11-30T09:00:00Z --count 30")]
+    Reserve {
+        /// What will be launched
+        template: String,
+        /// When, as RFC 3339 says
+        #[arg(long, value_name = "TIME")]
+        at: Timestamp,
+        /// How many launches
+        #[arg(long, value_name = "NUMBER")]
+        count: u32,
+    },
+    /// List what is announced
+    #[command(after_help = "Example:\n  cubicle pool reservations")]
+    Reservations,
+    /// Take an announcement back
+    #[command(after_help = "Example:\n  cubicle pool cancel r-abcdefghjkmn")]
+    Cancel {
+        /// The reservation's identifier
+        reservation: String,
+    },
 }
 
 impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
-        let Self::Explain = self;
-        let state = block_on(async { context.local("the pool of one machine")?.pool().await })?;
-        context.printer.print(&state, |printer| {
-            let mut table = Table::new(["TEMPLATE", "READY", "WANTED", "CLAIMED", "MISSED", "PROVEN", "WHY"]);
-            for (name, template) in &state.templates {
-                table.row([
-                    name.as_str().into(),
-                    template.ready.to_string().into(),
-                    template.wanted.to_string().into(),
-                    template.claimed.to_string().into(),
-                    template.missed.to_string().into(),
-                    proven(&template.ages_seconds).into(),
-                    template.reason.as_str().into(),
-                ]);
+        match self {
+            Self::Explain => explain(context)?,
+            Self::Reserve { template, at, count } => {
+                let asked = NewReservation { template: template.parse()?, at, count };
+                let made = block_on(context.engine()?.reserve(asked))?;
+                context.printer.print(&made, |_| {
+                    let Reservation { id, template, at, count } = &made;
+                    format!("{id}: {count} launches of {template} at {at}\n")
+                })?;
             }
-            format!("{}\n\n{}", head(&state), table.render(printer, "No templates."))
-        })?;
+            Self::Reservations => {
+                let all = block_on(context.engine()?.reservations())?;
+                context.printer.print(&all, |printer| {
+                    let mut table = Table::new(["ID", "TEMPLATE", "AT", "LAUNCHES"]);
+                    for Reservation { id, template, at, count } in &all {
+                        table.row([
+                            id.as_str().into(),
+                            template.as_str().into(),
+                            at.to_string().into(),
+                            count.to_string().into(),
+                        ]);
+                    }
+                    table.render(printer, "Nothing is announced.")
+                })?;
+            }
+            Self::Cancel { reservation } => {
+                block_on(context.engine()?.cancel_reservation(&reservation))?;
+                let answer = json!({ "id": reservation, "cancelled": true });
+                context.printer.print(&answer, |_| format!("{reservation} is cancelled\n"))?;
+            }
+        }
         Ok(Outcome::Done)
     }
+}
+
+fn explain(context: &Context) -> Result<(), Problem> {
+    let state = block_on(async { context.local("the pool of one machine")?.pool().await })?;
+    context.printer.print(&state, |printer| {
+        let mut table = Table::new(["TEMPLATE", "READY", "WANTED", "CLAIMED", "MISSED", "PROVEN", "WHY"]);
+        for (name, template) in &state.templates {
+            table.row([
+                name.as_str().into(),
+                template.ready.to_string().into(),
+                template.wanted.to_string().into(),
+                template.claimed.to_string().into(),
+                template.missed.to_string().into(),
+                proven(&template.ages_seconds).into(),
+                template.reason.as_str().into(),
+            ]);
+        }
+        format!("{}\n\n{}", head(&state), table.render(printer, "No templates."))
+    })
 }
 
 fn head(state: &PoolState) -> String {

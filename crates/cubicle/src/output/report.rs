@@ -51,8 +51,13 @@ pub(crate) fn text(printer: &Printer, report: &Report, verbose: bool) -> String 
         report.started_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         report.duration_ms,
     );
+    let carried = report.carried().map(|carried| {
+        let (count, oldest) = (carried.count, carried.oldest.strftime("%Y-%m-%dT%H:%M:%SZ"));
+        format!("  {count} of them were not tried again; the oldest evidence is of {oldest}\n")
+    });
     let room = printer.width.map_or(usize::MAX, |width| width.saturating_sub(2).max(20));
     let mut text = format!("{heading}  {}\n", wrap(&counts(&report.summary), room, 2));
+    text.push_str(&carried.unwrap_or_default());
     for layer in [Layer::ControlPlane, Layer::Workload, Layer::PlatformServices] {
         let mut members: Vec<&GuaranteeReport> =
             report.guarantees.iter().filter(|guarantee| guarantee.layer == layer).collect();
