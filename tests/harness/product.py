@@ -123,6 +123,8 @@ class Product:
             self.server.send_signal(how)
             self.server.wait(30)
             self.server = None
+            # One that could not end its hub leaves it to notice, and to let go of the port.
+            wait_for("the hub's end", lambda: self.hub_pid() is None)
 
     def run(self, *arguments: str, accept: tuple[int, ...] = (0,), input: bytes | None = None, timeout: float = 180):
         """Runs one command and returns its result; any exit code but the accepted ones fails."""
