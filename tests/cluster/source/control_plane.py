@@ -42,6 +42,8 @@ def start(cluster: Cluster) -> None:
         f"--cluster-cidr={POD_RANGE}",
         "--node-cidr-mask-size=24",
         f"--service-cluster-ip-range={SERVICE_RANGE}",
+        # It makes this folder; its own choice is the machine's.
+        f"--flex-volume-plugin-dir={cluster.node_folder('node-1')}/volume-plugins",
     ]
     start_program(cluster, "node-1", "kube-controller-manager", manager)
     scheduler = [program("kubernetes", "kube-scheduler"), *common, f"--kubeconfig={keys}/scheduler.kubeconfig"]
