@@ -162,7 +162,7 @@ impl Launch {
         let owner = row.workspace.owner.clone();
         let lock = self.supervisor.home_lock(&owner.id);
         let one = lock.lock().await;
-        let age = member.age();
+        let (age, pid) = (member.age(), member.pid);
         let (home, claimed) = tokio::join!(self.home(&row), member.claim(&self.supervisor, plan));
         let claimed = claimed?;
         let home = HomeSpec { backend: home?, mount_path: row.private.template.spec.home.mount_path.clone() };
@@ -178,6 +178,11 @@ impl Launch {
         self.begin(Step::Prove, "mounting the home, and trying again what depends on it");
         let (started_at, began) = (Timestamp::now(), Instant::now());
         let (proof, known) = claimed.mount(&home).await?;
+        // Only now: whoever finds a process in a record takes its user's home for mounted, and does not check it.
+        let row = self.supervisor.store.update(&self.id, |row| {
+            row.workspace.pid = Some(pid);
+            row.workspace.state = State::Proving;
+        })?;
         drop(one);
         let promised = self.supervisor.promised(row.workspace.level);
         let mut guarantees = judge::judge(&situation, &promised, &proof);

@@ -155,7 +155,7 @@ impl Supervisor {
             engine: EngineKind::Local,
             state: State::Pending,
             reason: String::new(),
-            pid: member.as_ref().map(|member| member.pid),
+            pid: None,
             created_at: Timestamp::now(),
             opened_at: None,
             last_activity: None,

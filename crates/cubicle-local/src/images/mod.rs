@@ -26,7 +26,7 @@ pub struct ImageSummary {
     #[serde(default)]
     pub command: Vec<String>,
     /// Whether that command can start before the home is there: with `CUBICLE_HOME_LATER=1` it gets ready,
-    /// takes connections, and answers none until a home is mounted.
+    /// takes connections, and answers none until a home is mounted and somebody connects after that.
     #[serde(default)]
     pub home_later: bool,
     /// When it was made.
