@@ -106,7 +106,8 @@ mod tests {
 
     fn asked() -> Pod {
         let (settings, identity, template) = (settings(), identity(), template());
-        crate::objects::workspace(&request(&settings, &identity, &template)).expect("made").pod
+        let location = crate::names::Location::of(settings.tenancy, &identity);
+        crate::objects::workspace(&request(&settings, &identity, &location, &template)).expect("made").pod
     }
 
     fn changed(change: impl FnOnce(&mut Value)) -> Vec<String> {

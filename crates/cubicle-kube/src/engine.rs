@@ -162,8 +162,47 @@ impl KubernetesEngine {
         })
     }
 
+    /// Claims one that waits, for somebody who has no workspace yet: whoever has one has a home, which no pod
+    /// that runs can be given. None when nothing fits.
+    async fn claim(&self, spec: &WorkspaceSpec) -> Result<Option<Workspace>, Problem> {
+        let Some(mut all) = self.workspaces.all() else { return Ok(None) };
+        if all.iter().any(|object| object.spec.owner.id == spec.owner.id) {
+            return Ok(None);
+        }
+        let since = |object: &Workspace| object.status.as_ref().and_then(|status| status.ready_at.clone());
+        all.retain(|object| {
+            let waits = object.spec.member && object.spec.run && object.metadata.deletion_timestamp.is_none();
+            waits && object.spec.template == spec.template && state(object).is_live() && since(object).is_some()
+        });
+        all.sort_by_key(since);
+        for member in all {
+            let patch = json!({
+                // Whoever else claims it comes too late.
+                "metadata": {
+                    "resourceVersion": member.resource_version(),
+                    "labels": {names::POOL: null, names::OWNER: spec.owner.id},
+                },
+                "spec": {"member": false, "owner": spec.owner, "name": spec.name, "team": spec.team},
+            });
+            let name = member.name_any();
+            match self.api().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Ok(claimed) => {
+                    self.workspaces.put(claimed.clone());
+                    return Ok(Some(claimed));
+                }
+                Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {}
+                Err(error) => return Err(unanswered(&error)),
+            }
+        }
+        Ok(None)
+    }
+
     fn record(&self, object: &Workspace) -> Result<Record, Problem> {
         let identity = object.identity()?;
+        if object.spec.member {
+            // Nobody's yet, so that there is nobody to show it to.
+            return Err(absent(&identity.id));
+        }
         let status = object.status.clone().unwrap_or_default();
         let level = status.level.or_else(|| {
             let template = self.templates.get(identity.template.as_str())?;
@@ -263,20 +302,22 @@ impl Engine for KubernetesEngine {
                 "ask an administrator",
             ));
         }
+        let spec = WorkspaceSpec {
+            template: request.template.to_string(),
+            owner: OwnerSpec { id: request.owner.id.to_string(), name: request.owner.name.to_string() },
+            name: request.name,
+            team: request.groups.first().cloned(),
+            run: true,
+            launch: 0,
+            verify: 0,
+            member: false,
+            delete_home: false,
+        };
+        if let Some(claimed) = self.claim(&spec).await? {
+            return self.record(&claimed);
+        }
         let id = WorkspaceId::from_random(rand::random());
-        let mut object = Workspace::new(
-            id.as_str(),
-            WorkspaceSpec {
-                template: request.template.to_string(),
-                owner: OwnerSpec { id: request.owner.id.to_string(), name: request.owner.name.to_string() },
-                name: request.name,
-                team: request.groups.first().cloned(),
-                run: true,
-                launch: 0,
-                verify: 0,
-                delete_home: false,
-            },
-        );
+        let mut object = Workspace::new(id.as_str(), spec);
         object.metadata.labels = Some([(names::OWNER.to_owned(), request.owner.id.to_string())].into_iter().collect());
         let made = self.api().create(&PostParams::default(), &object).await.map_err(|error| match error {
             kube::Error::Api(status) if matches!(status.code, 403 | 422) => {

@@ -17,7 +17,7 @@ use crate::resources::{Identity, Workspace};
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "cubicle");
 /// The workspace that an object belongs to.
 pub const WORKSPACE: &str = "cubicle.dev/workspace";
-/// The user that an object belongs to.
+/// The user that an object belongs to; on a pod, the identifier of its [`Location`].
 pub const OWNER: &str = "cubicle.dev/owner";
 /// On a tenant's namespace and everything in it: the namespace's own name.
 pub const TENANT: &str = "cubicle.dev/tenant";
@@ -30,6 +30,11 @@ pub const FINALIZER: &str = "cubicle.dev/workspace";
 /// The name of the container.
 pub const CONTAINER: &str = "workspace";
 
+/// On a workspace that waits for somebody, for whoever lists them.
+pub const POOL: &str = "cubicle.dev/pool";
+/// The annotation of a namespace that is nobody's yet, and that alone lets the controller delete one.
+pub const UNCLAIMED: &str = "cubicle.dev/unclaimed";
+
 /// On a workspace: what hubs have seen its user do, as JSON.
 pub const ACTIVITY: &str = "cubicle.dev/activity";
 
@@ -38,19 +43,52 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Digits of a hash in a name: 5 bits each.
 const DIGITS: usize = 26;
 
-/// The namespace of a tenant.
-pub fn namespace(tenancy: Namespace, identity: &Identity) -> String {
-    match (tenancy, &identity.team) {
-        (Namespace::Shared, _) => "cubicle-shared".to_owned(),
-        (Namespace::PerTeam, Some(team)) => format!("cubicle-t-{}", digits(team)),
-        // Somebody without a team is a team of one.
-        (Namespace::PerTeam | Namespace::PerUser, _) => format!("cubicle-{}", identity.owner.id),
-    }
+/// Before the identifier that a namespace of one tenant is named with.
+const NAMESPACE: &str = "cubicle-";
+/// Before the identifier that a home is named with.
+const HOME: &str = "home-";
+
+/// Where a user's home is, and with it everything of theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The namespace.
+    pub namespace: String,
+    /// The opaque identifier that the home is named with, and that pods carry as their owner: the user's own,
+    /// or the one of the warm workspace whose namespace became theirs. A pod's labels are part of what the
+    /// network knows it by, so that they never change.
+    pub tenant: String,
 }
 
-/// The claim of a user's home: it belongs to the user, not to a workspace.
-pub fn home(owner: &UserId) -> String {
-    format!("home-{owner}")
+impl Location {
+    /// Where a user is who was never anywhere else.
+    pub fn of(tenancy: Namespace, identity: &Identity) -> Self {
+        let tenant = identity.owner.id.to_string();
+        let namespace = match (tenancy, &identity.team) {
+            (Namespace::Shared, _) => "cubicle-shared".to_owned(),
+            (Namespace::PerTeam, Some(team)) => format!("cubicle-t-{}", digits(team)),
+            // Somebody without a team is a team of one.
+            (Namespace::PerTeam | Namespace::PerUser, _) => format!("{NAMESPACE}{tenant}"),
+        };
+        Self { namespace, tenant }
+    }
+
+    /// Where a home of this name in this namespace is one tenant's alone; nothing for any other object.
+    pub fn of_home(namespace: &str, home: &str) -> Option<Self> {
+        let tenant: UserId = home.strip_prefix(HOME)?.parse().ok()?;
+        let location = Self { namespace: format!("{NAMESPACE}{tenant}"), tenant: tenant.to_string() };
+        (location.namespace == namespace).then_some(location)
+    }
+
+    /// The tenant whose namespace this is; nothing for one that several share.
+    pub fn of_namespace(namespace: &str) -> Option<Self> {
+        let tenant: UserId = namespace.strip_prefix(NAMESPACE)?.parse().ok()?;
+        Some(Self { namespace: namespace.to_owned(), tenant: tenant.to_string() })
+    }
+
+    /// The claim of the home: it belongs to the user, not to a workspace.
+    pub fn home(&self) -> String {
+        format!("{HOME}{}", self.tenant)
+    }
 }
 
 /// The map that holds a workspace's last report.
@@ -87,6 +125,26 @@ mod tests {
         }
     }
 
+    fn namespace(tenancy: Namespace, identity: &Identity) -> String {
+        Location::of(tenancy, identity).namespace
+    }
+
+    #[test]
+    fn a_home_says_where_its_user_is() {
+        let derived = Location::of(Namespace::PerUser, &identity("u-0123456789ab", None));
+        assert_eq!(Location::of_home(&derived.namespace, &derived.home()), Some(derived.clone()));
+        assert_eq!(Location::of_namespace(&derived.namespace), Some(derived));
+        for (namespace, home) in [
+            ("cubicle-u-0123456789ac", "home-u-0123456789ab"),
+            ("cubicle-shared", "home-u-0123456789ab"),
+            ("cubicle-u-0123456789ab", "u-0123456789ab"),
+            ("cubicle-u-0123456789ab", "home-../u-0123456789ab"),
+        ] {
+            assert_eq!(Location::of_home(namespace, home), None, "{namespace} {home}");
+        }
+        assert_eq!(Location::of_namespace("cubicle-shared"), None);
+    }
+
     fn is_label(name: &str) -> bool {
         name.len() <= 63
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -118,7 +176,7 @@ mod tests {
             let of = |owner: &str| namespace(Namespace::PerUser, &identity(owner, Some(&team)));
             prop_assert_eq!(one == two, of(&one) == of(&two));
             prop_assert!(is_label(&of(&one)));
-            prop_assert!(is_label(&home(&one.parse().expect("valid"))));
+            prop_assert!(is_label(&Location::of(Namespace::PerUser, &identity(&one, None)).home()));
             prop_assert!(is_label(&namespace(Namespace::PerTeam, &identity(&one, Some(&team)))));
         }
     }

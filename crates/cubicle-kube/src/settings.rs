@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use cubicle_core::level::{EngineKind, Image, Namespace};
+use cubicle_core::name::TemplateName;
 use cubicle_core::problem::Problem;
 use cubicle_core::quantity::{Bytes, MilliCpu};
 use cubicle_core::scan::{Judgement, ScanRule};
-use cubicle_core::template::Template;
+use cubicle_core::template::{Duration, Template};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,7 +74,31 @@ pub struct Settings {
     /// When an image is refused for what a scanner found in it.
     #[serde(default)]
     pub image_scan: ScanRule,
+    /// Workspaces that are built before anybody asks.
+    #[serde(default)]
+    pub warm: Warm,
 }
+
+/// How many workspaces wait for users who have no home yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Warm {
+    /// How many of each template.
+    pub members: BTreeMap<TemplateName, u32>,
+    /// How old the evidence of one may be when somebody claims it, at most a day.
+    pub max_age: Duration,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        Self { members: BTreeMap::new(), max_age: MOST_AGE }
+    }
+}
+
+/// The oldest evidence that a launch may rest on.
+const MOST_AGE: Duration = Duration(24 * 3600);
+/// The most that may wait in one cluster: each is a pod with all that its template asks for.
+const MOST_MEMBERS: u32 = 1000;
 
 /// The pods of the cluster's name server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,6 +245,25 @@ impl Settings {
         }
         if self.verify_every < 10 {
             return Err(Problem::bad_input("the settings: verifyEvery is below 10 seconds", "300 is the default"));
+        }
+        let members = self.warm.members.values().fold(0_u32, |sum, count| sum.saturating_add(*count));
+        if members > 0 && self.tenancy != Namespace::PerUser {
+            return Err(Problem::bad_input(
+                "the settings: warm.members needs a namespace of its own for each user",
+                "set tenancy: per-user, or leave warm out",
+            ));
+        }
+        if members > MOST_MEMBERS {
+            return Err(Problem::bad_input(
+                format!("the settings: warm.members are {members} together"),
+                format!("hold {MOST_MEMBERS} at most: each is a pod with all that its template asks for"),
+            ));
+        }
+        if self.warm.max_age > MOST_AGE {
+            return Err(Problem::bad_input(
+                format!("the settings: warm.maxAge is {}", String::from(self.warm.max_age)),
+                "a launch rests on evidence of one day at most: write 24h or less",
+            ));
         }
         if self.cpu_overcommit == 0 {
             return Err(Problem::bad_input("the settings: cpuOvercommit is 0", "1 promises every processor once"));

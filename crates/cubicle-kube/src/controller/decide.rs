@@ -42,13 +42,22 @@ pub(super) enum Next {
     Fail(String),
     /// It runs, in the pod that was judged.
     Look,
+    /// It was proven before anybody asked, and somebody has claimed it.
+    Claim,
+    /// Somebody has claimed it, and what they were to get is not there: it is launched like any other.
+    Anew,
+}
+
+/// Whether a launch was asked for that nothing was done about.
+pub(super) fn is_fresh(workspace: &Workspace) -> bool {
+    workspace.status.as_ref().is_none_or(|status| status.state.is_none() || status.launch < workspace.spec.launch)
 }
 
 /// Decides. `pod` is the one that has the workspace's name, whoever made it.
 pub(super) fn next(workspace: &Workspace, pod: Option<&Pod>, now: Timestamp) -> Next {
     let status = workspace.status.as_ref();
     let state = status.and_then(|status| status.state);
-    let fresh = state.is_none() || status.is_some_and(|status| status.launch < workspace.spec.launch);
+    let fresh = is_fresh(workspace);
     let over = !fresh && matches!(state, Some(State::Refused | State::Failed | State::Stopped));
     let leaving = pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
     let away = if leaving { Next::Wait } else { Next::Remove };
@@ -69,6 +78,14 @@ pub(super) fn next(workspace: &Workspace, pod: Option<&Pod>, now: Timestamp) -> 
     if state == Some(State::Running) {
         let judged = status.and_then(|status| status.pod_uid.clone());
         return look(pod, judged.as_deref());
+    }
+    if let Some(status) = status.filter(|status| status.ready_at.is_some()) {
+        return match (look(pod, status.pod_uid.as_deref()), workspace.spec.member) {
+            (Next::Look, true) => Next::Rest,
+            (Next::Look, false) => Next::Claim,
+            (other, true) => other,
+            (_, false) => Next::Anew,
+        };
     }
     let given = status.is_some_and(|status| status.nonce.is_some());
     let Some(pod) = pod else { return if given { Next::Forget } else { Next::Make } };
@@ -281,6 +298,26 @@ mod tests {
         // Its notebook runs until it is gone, and so long the go is remembered.
         assert_eq!(decided(&given, Some(&leaving())), Next::Wait);
         assert_eq!(decided(&given, None), Next::Forget);
+    }
+
+    #[test]
+    fn one_that_waits_is_claimed_once_and_never_opened_by_itself() {
+        let mut status = written("proving");
+        status["nonce"] = json!("n");
+        status["readyAt"] = json!("2026-01-01T00:00:30Z");
+        let other = changed(runs(), |pod| pod.metadata.uid = Some("another".to_owned()));
+        let waiting = workspace(json!({"member": true}), status.clone());
+        assert_eq!(decided(&waiting, Some(&runs())), Next::Rest);
+        for pod in [None, Some(&other), Some(&leaving())] {
+            assert!(matches!(decided(&waiting, pod), Next::Fail(_)), "{pod:?}");
+        }
+        let claimed = workspace(json!({}), status.clone());
+        assert_eq!(decided(&claimed, Some(&runs())), Next::Claim);
+        for pod in [None, Some(&other), Some(&leaving())] {
+            assert_eq!(decided(&claimed, pod), Next::Anew, "{pod:?}");
+        }
+        let stopped = workspace(json!({"run": false}), status);
+        assert_eq!(decided(&stopped, Some(&runs())), Next::Stopping);
     }
 
     #[test]

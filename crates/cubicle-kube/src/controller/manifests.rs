@@ -147,7 +147,8 @@ mod tests {
     /// Everything that Cubicle itself makes for one workspace.
     fn made() -> Vec<Value> {
         let (settings, identity, template) = (settings(), identity(), template());
-        let request = request(&settings, &identity, &template);
+        let location = crate::names::Location::of(settings.tenancy, &identity);
+        let request = request(&settings, &identity, &location, &template);
         let (tenant, built) = (tenant(&request).expect("made"), workspace(&request).expect("made"));
         vec![
             json!(tenant.namespace),

@@ -1,12 +1,14 @@
 //! The controller: holds the power, and answers to nobody but the API server.
 
 mod apply;
+mod claim;
 mod decide;
 mod egress;
 mod later;
 mod lease;
 mod manifests;
 mod open;
+mod pool;
 mod proving;
 mod reconcile;
 mod status;
@@ -68,6 +70,8 @@ pub(crate) struct Context {
     failures: Mutex<HashMap<String, u32>>,
     namespaces: apply::KnownNamespaces,
     ahead: proving::AheadOfGates,
+    homes: claim::Homes,
+    pool: tokio::sync::Notify,
 }
 
 /// The pause after an error of a watch. All watches of a controller share it and stand still
@@ -132,6 +136,8 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         failures: Mutex::default(),
         namespaces: apply::KnownNamespaces::default(),
         ahead: proving::AheadOfGates::default(),
+        homes: claim::Homes::default(),
+        pool: tokio::sync::Notify::new(),
     });
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let workspaces = Controller::new(Api::<Workspace>::all(client.clone()), watcher::Config::default())
@@ -170,13 +176,14 @@ pub async fn run(options: Options) -> Result<(), Problem> {
     let templates = Controller::new(Api::<Template>::all(client), watcher::Config::default())
         .trigger_backoff(Steadily)
         .shutdown_on_signal()
-        .run(templates::reconcile, templates::after_error, context)
+        .run(templates::reconcile, templates::after_error, Arc::clone(&context))
         .for_each(|result| async move { cubicle_metrics::controller::reconciled("template", result.is_ok()) });
     tokio::select! {
         ((), ()) = async { tokio::join!(workspaces, templates) } => {
             lease.release().await;
             Ok(())
         }
+        () = pool::keep(context) => Ok(()),
         problem = lease.keep() => Err(problem),
     }
 }

@@ -136,9 +136,18 @@ pub(super) async fn prove_and_open(
     }
     drop(gate);
     let door = SocketAddr::new(ip, request.template.spec.port);
-    if let Err(why) = wait_until_it_answers(door, token.expose_secret(), pods, pod).await {
+    if let Err(why) = wait_until_it_answers(door, token.expose_secret(), pods, pod, NOTEBOOK).await {
         context.end(&written, State::Failed, &why).await?;
         return Ok(Action::requeue(SOON));
+    }
+    if workspace.spec.member {
+        // What its user reads begins when there is one.
+        status.steps.clear();
+        status.ready_at = Some(Time(k8s_openapi::jiff::Timestamp::now()));
+        set(&mut status, generation, "Open", false, reason::READY, "it waits for somebody to claim it");
+        context.write(&written, status).await?;
+        context.pool.notify_one();
+        return Ok(Action::await_change());
     }
     status.state = Some(State::Running);
     status.reason = String::new();
@@ -260,8 +269,15 @@ pub(super) async fn keep(context: &Context, workspace: &Workspace, report: &Repo
 }
 
 /// Waits for the first HTTP answer of any status: the server is up then.
-async fn wait_until_it_answers(door: SocketAddr, token: &str, pods: &Api<Pod>, pod: &Pod) -> Result<(), String> {
-    let deadline = Instant::now() + NOTEBOOK;
+/// Waits for the first HTTP answer of any status: the server is up then.
+pub(super) async fn wait_until_it_answers(
+    door: SocketAddr,
+    token: &str,
+    pods: &Api<Pod>,
+    pod: &Pod,
+    patience: Duration,
+) -> Result<(), String> {
+    let deadline = Instant::now() + patience;
     let mut rounds: u32 = 0;
     loop {
         if matches!(tokio::time::timeout(Duration::from_secs(10), answers(door, token)).await, Ok(Ok(true))) {
@@ -277,7 +293,7 @@ async fn wait_until_it_answers(door: SocketAddr, token: &str, pods: &Api<Pod>, p
             }
         }
         if Instant::now() > deadline {
-            return Err(format!("the notebook did not answer at {door} within {} s", NOTEBOOK.as_secs()));
+            return Err(format!("the notebook did not answer at {door} within {} s", patience.as_secs()));
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }

@@ -21,8 +21,8 @@ use kube::{Api, ResourceExt};
 use super::apply::{self, Failure};
 use super::decide::{self, Next};
 use super::status::{reason, say, set};
-use super::{Context, MANAGER};
-use crate::names::{self, FINALIZER};
+use super::{Context, MANAGER, claim};
+use crate::names::{FINALIZER, Location};
 use crate::objects::{self, Request};
 use crate::resources::{Identity, Template, Workspace, WorkspaceStatus};
 use crate::surroundings;
@@ -107,6 +107,7 @@ pub(crate) fn after_error(workspace: Arc<Workspace>, error: &Error, context: Arc
 /// What is there of this workspace now.
 pub(super) struct Place {
     pub(super) identity: Identity,
+    pub(super) location: Location,
     pub(super) pods: Api<Pod>,
     pub(super) pod: Option<Pod>,
     /// Whether a twin stands. It is in use by nobody: whoever makes one removes it, unless it was killed.
@@ -125,6 +126,8 @@ impl Place {
         Request {
             settings: &context.settings,
             identity: &self.identity,
+            location: &self.location,
+            member: workspace.spec.member,
             uid: workspace.metadata.uid.as_deref().unwrap_or_default(),
             launch: workspace.spec.launch,
             template,
@@ -139,8 +142,8 @@ async fn find(workspace: &Workspace, context: &Context) -> Result<Result<Place, 
         Ok(identity) => identity,
         Err(problem) => return Ok(Err(problem)),
     };
-    let namespace = names::namespace(context.settings.tenancy, &identity);
-    let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace);
+    let location = claim::locate(workspace, &identity, context).await?;
+    let pods = Api::<Pod>::namespaced(context.client.clone(), &location.namespace);
     let pod = pods.get_opt(identity.id.as_str()).await?;
     // Twins are made beside what is or was open, and by one reconciliation of it at a time: the one
     // that stands now was left by a controller that was killed.
@@ -151,12 +154,11 @@ async fn find(workspace: &Workspace, context: &Context) -> Result<Result<Place, 
         remove(&pods, &left).await?;
         twin = true;
     }
-    Ok(Ok(Place { identity, pods, pod, twin }))
+    Ok(Ok(Place { identity, location, pods, pod, twin }))
 }
 
 async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error> {
-    let status = workspace.status.as_ref();
-    let fresh = workspace.spec.run && status.is_none_or(|status| status.launch < workspace.spec.launch);
+    let fresh = workspace.spec.run && decide::is_fresh(workspace);
     // What a launch begins with is read beside its pod, as each request takes its time.
     let (found, beginning) = tokio::join!(find(workspace, context), async {
         if !fresh {
@@ -215,6 +217,11 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
             context.end(workspace, State::Failed, &why).await?;
             Ok(Action::requeue(SOON))
         }
+        (Next::Claim, Some(pod)) => claim::claim(workspace, context, &place, pod).await,
+        (Next::Anew, _) => {
+            claim::give_up(workspace, context, &place, "what was ready is gone").await?;
+            Ok(Action::requeue(Duration::ZERO))
+        }
         // A running notebook goes on when its template is gone or changed.
         (Next::Look, Some(pod)) => super::later::look(workspace, context, &place, pod).await,
         (next @ (Next::Begin | Next::Make | Next::Prove), _) => {
@@ -240,7 +247,7 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
             }
         }
         // What needs a pod is not decided without one.
-        (Next::Remove | Next::Look, None) => Ok(Action::requeue(SOON)),
+        (Next::Remove | Next::Look | Next::Claim, None) => Ok(Action::requeue(SOON)),
     }
 }
 
@@ -283,13 +290,14 @@ async fn begin(
     status.reason = String::new();
     status.launch = workspace.spec.launch;
     status.level = Some(document.spec.level);
-    status.namespace = Some(names::namespace(context.settings.tenancy, &place.identity));
+    status.namespace = Some(place.location.namespace.clone());
     status.window = window.iter().map(ToString::to_string).collect();
     status.pod_uid = None;
     status.node = None;
     status.nonce = None;
     status.route = None;
     status.summary = None;
+    status.ready_at = None;
     status.opened_at = None;
     status.walls.clear();
     status.warnings.clear();
@@ -405,9 +413,8 @@ async fn delete_home(workspace: &Workspace, context: &Context, place: &Place) ->
     if theirs.items.iter().any(|other| other.uid() != workspace.uid()) {
         return Ok(());
     }
-    let namespace = names::namespace(context.settings.tenancy, &place.identity);
-    let homes = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &namespace);
-    match homes.delete(&names::home(&place.identity.owner.id), &DeleteParams::default()).await {
+    let homes = Api::<PersistentVolumeClaim>::namespaced(context.client.clone(), &place.location.namespace);
+    match homes.delete(&place.location.home(), &DeleteParams::default()).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(error.into()),

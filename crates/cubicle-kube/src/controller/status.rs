@@ -20,6 +20,7 @@ pub(super) mod reason {
     pub(crate) const REFUSED: &str = "GuaranteeNotHeld";
     pub(crate) const BUILT: &str = "Built";
     pub(crate) const PROVEN: &str = "EveryPromiseHeld";
+    pub(crate) const READY: &str = "WaitsForItsUser";
     pub(crate) const OPEN: &str = "NotebookAnswers";
     pub(crate) const STOPPED: &str = "Stopped";
     pub(crate) const FAILED: &str = "Failed";

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::names;
+use crate::names::Location;
 use crate::resources::Identity;
 use crate::settings::{Settings, SiteImage};
 
@@ -62,6 +62,10 @@ pub struct Request<'a> {
     pub settings: &'a Settings,
     /// Who and what.
     pub identity: &'a Identity,
+    /// Where.
+    pub location: &'a Location,
+    /// Whether it waits for somebody whom nobody knows yet.
+    pub member: bool,
     /// The workspace's uid: owner references and the gate's signatures are bound to it.
     pub uid: &'a str,
     /// Which launch of it this is.
@@ -75,8 +79,8 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    fn namespace(&self) -> String {
-        names::namespace(self.settings.tenancy, self.identity)
+    fn namespace(&self) -> &str {
+        &self.location.namespace
     }
 
     fn image(&self) -> Result<SiteImage, Problem> {

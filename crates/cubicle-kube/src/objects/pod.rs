@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::tenant::{labels, needs_user_namespace};
 use super::{PROBE_FOLDER, Request, USER, typed};
-use crate::names::{CONTAINER, OWNER, WORKSPACE, home};
+use crate::names::{CONTAINER, OWNER, WORKSPACE};
 
 /// Size of `/dev/shm`.
 const SHARED_MEMORY: &str = "64Mi";
@@ -21,13 +21,13 @@ const GRACE: i64 = 10;
 pub(super) fn pod(request: &Request<'_>) -> Result<Pod, Problem> {
     let mut labels = labels(request);
     labels[WORKSPACE] = json!(request.identity.id.as_str());
-    labels[OWNER] = json!(request.identity.owner.id.as_str());
+    labels[OWNER] = json!(request.location.tenant);
     let spec = &request.template.spec;
     let image = request.image()?;
     let pull = request.settings.image_pull_policy;
     let mut volumes = vec![
         json!({"name": "probe", "image": {"reference": request.settings.probe_image, "pullPolicy": pull}}),
-        json!({"name": "home", "persistentVolumeClaim": {"claimName": home(&request.identity.owner.id)}}),
+        json!({"name": "home", "persistentVolumeClaim": {"claimName": request.location.home()}}),
         json!({"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": spec.resources.ephemeral_storage}}),
         json!({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY}}),
     ];

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::pod::{TWIN_CPU, TWIN_MEMORY};
 use super::{Request, typed};
-use crate::names::{MANAGED_BY, OWNER, TENANT, WORKSPACE, home as home_name};
+use crate::names::{MANAGED_BY, OWNER, TENANT, UNCLAIMED, WORKSPACE};
 
 /// Objects of the namespace itself that nobody asked for: `kube-root-ca.crt`.
 const CONFIG_MAPS: u32 = 1;
@@ -24,11 +24,12 @@ pub(super) fn namespace(request: &Request<'_>) -> Result<Namespace, Problem> {
         labels[format!("pod-security.kubernetes.io/{mode}")] = json!("restricted");
         labels[format!("pod-security.kubernetes.io/{mode}-version")] = json!(version);
     }
-    typed(json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": request.namespace(), "labels": labels},
-    }))
+    let mut metadata = json!({"name": request.namespace(), "labels": labels});
+    if request.member {
+        // No label: what the network knows a pod by must not change when somebody claims it.
+        metadata["annotations"] = json!({UNCLAIMED: "true"});
+    }
+    typed(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
 }
 
 pub(super) fn quota(request: &Request<'_>) -> Result<ResourceQuota, Problem> {
@@ -104,7 +105,7 @@ pub(super) fn home(request: &Request<'_>) -> Result<PersistentVolumeClaim, Probl
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {
-            "name": home_name(&request.identity.owner.id),
+            "name": request.location.home(),
             "namespace": request.namespace(),
             "labels": labels,
         },

@@ -32,10 +32,17 @@ pub(crate) fn identity() -> Identity {
     }
 }
 
-pub(crate) fn request<'a>(settings: &'a Settings, identity: &'a Identity, template: &'a Template) -> Request<'a> {
+pub(crate) fn request<'a>(
+    settings: &'a Settings,
+    identity: &'a Identity,
+    location: &'a Location,
+    template: &'a Template,
+) -> Request<'a> {
     Request {
         settings,
         identity,
+        location,
+        member: false,
         uid: "0f5ba0f2-0000-4000-8000-000000000000",
         launch: 3,
         template,
@@ -48,7 +55,8 @@ fn with(change: impl FnOnce(&mut Settings, &mut Template)) -> (Result<Tenant, Pr
     let (mut settings, mut template) = (settings(), template());
     change(&mut settings, &mut template);
     let identity = identity();
-    let request = request(&settings, &identity, &template);
+    let location = Location::of(settings.tenancy, &identity);
+    let request = request(&settings, &identity, &location, &template);
     (tenant(&request), workspace(&request))
 }
 

@@ -72,6 +72,7 @@ fn a_workspace_edited_by_hand_is_refused_with_the_field() {
                 run: true,
                 launch: 0,
                 verify: 0,
+                member: false,
                 delete_home: false,
             },
         )

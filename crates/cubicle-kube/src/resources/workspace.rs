@@ -48,8 +48,9 @@ use super::Condition;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.template == oldSelf.template").message("spec.template cannot change; make another workspace"),
-    validation = Rule::new("self.owner == oldSelf.owner").message("spec.owner cannot change; make another workspace"),
-    validation = Rule::new("has(self.team) == has(oldSelf.team) && (!has(self.team) || self.team == oldSelf.team)").message("spec.team cannot change; make another workspace"),
+    validation = Rule::new("self.owner == oldSelf.owner || (has(oldSelf.member) && oldSelf.member && !(has(self.member) && self.member))").message("spec.owner cannot change; make another workspace"),
+    validation = Rule::new("(has(self.team) == has(oldSelf.team) && (!has(self.team) || self.team == oldSelf.team)) || (has(oldSelf.member) && oldSelf.member)").message("spec.team cannot change; make another workspace"),
+    validation = Rule::new("!(has(self.member) && self.member) || (has(oldSelf.member) && oldSelf.member)").message("spec.member: what is somebody's cannot become a member of the pool"),
     validation = Rule::new("self.launch >= oldSelf.launch").message("spec.launch only grows"),
     validation = Rule::new("self.verify >= oldSelf.verify").message("spec.verify only grows")
 )]
@@ -78,6 +79,10 @@ pub struct WorkspaceSpec {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub verify: i64,
+    /// Whether it waits, built and proven, for a user who is not known yet. Whoever launches its template
+    /// claims it by writing `owner` and taking this away, once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub member: bool,
     /// Whether the user's home goes with the workspace when that is deleted.
     #[serde(default)]
     pub delete_home: bool,
@@ -136,6 +141,9 @@ pub struct WorkspaceStatus {
     /// How many guarantees have which verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Verdicts>,
+    /// Since when it waits for somebody, with a notebook that answers nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Time>,
     /// When it was last opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Time>,
