@@ -55,6 +55,10 @@ class Person:
         # Cookies know no ports.
         self.jars: dict[str, dict[str, str]] = {}
 
+    def connect(self, port: int | None) -> http.client.HTTPConnection:
+        """The connection for one request."""
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+
     def ask(self, method: str, url: str, body: bytes | str | None = None, **headers: str) -> Answer:
         """One request; a path is on the hub's origin. What is given replaces the browser's own headers, whose names
         have `_` for `-`; an empty value leaves one out."""
@@ -69,7 +73,7 @@ class Person:
         else:
             sent |= {"origin": f"{parts.scheme}://{parts.netloc}", "sec-fetch-site": "same-origin"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=120)
+        connection = self.connect(parts.port)
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         try:
             connection.request(method, target, body, {name: value for name, value in sent.items() if value})
@@ -100,11 +104,14 @@ class Person:
 
     def sign_in(self, product: Product, name: str) -> "Person":
         """Signs in by a link that the machine's administrator makes."""
-        link = product.json("user", "sign-in-link", name)["url"]
+        return self.enter(product.json("user", "sign-in-link", name)["url"])
+
+    def enter(self, link: str) -> "Person":
+        """Follows a link to sign in."""
         page = self.ask("GET", link)
         token = urllib.parse.parse_qs(urllib.parse.urlsplit(link).query)["token"][0]
         done = self.post("/sign-in/link", {"csrf": page.field("csrf"), "token": token, "next": "/"})
-        check(done.status == 303, f"{name} does not sign in: {done.status} {done.text[:300]}")
+        check(done.status == 303, f"nobody is signed in: {done.status} {done.text[:300]}")
         return self
 
     def token(self, scope: str = "write") -> str:

@@ -153,6 +153,15 @@ pub struct Carried {
 /// process of a sandbox has begun a little before it was asked.
 const EARLIER: i64 = 60;
 
+/// How long ago something was observed, for people.
+pub fn age(duration: std::time::Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} minutes", seconds / 60),
+        seconds => format!("{} hours", seconds / 3600),
+    }
+}
+
 impl Report {
     /// What this proof did not try again, and keeps from an earlier one; none when all is of this one.
     pub fn carried(&self) -> Option<Carried> {

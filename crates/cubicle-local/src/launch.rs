@@ -10,7 +10,7 @@ use cubicle_core::attempt::{Phase, ProbePlan};
 use cubicle_core::name::WorkspaceId;
 use cubicle_core::plan::Situation;
 use cubicle_core::problem::Problem;
-use cubicle_core::report::{GuaranteeReport, Summary};
+use cubicle_core::report::{self, GuaranteeReport, Summary};
 use cubicle_core::template::EgressMode;
 use cubicle_core::workspace::{Progress, State, Step, StepEvent};
 use cubicle_core::{catalogue, judge};
@@ -170,7 +170,7 @@ impl Launch {
             Progress::Done,
             format!(
                 "sandbox built {} ago with ids {} and up, home of {}",
-                spoken(age),
+                report::age(age),
                 id_base(row.private.slot),
                 owner.name
             ),
@@ -189,7 +189,10 @@ impl Launch {
         carry_over(&mut guarantees, &known, &proof.plan);
         let summary = self.decide(&row, guarantees, started_at, began, Proof::Claim)?;
         let again = catalogue::AT_A_CLAIM.iter().filter(|id| promised.contains(id)).count();
-        self.say(Progress::Done, format!("{}; {again} tried now, the others {} ago", counted(&summary), spoken(age)));
+        self.say(
+            Progress::Done,
+            format!("{}; {again} tried now, the others {} ago", counted(&summary), report::age(age)),
+        );
         self.begin(Step::Open, "the notebook turns to the home");
         self.open(&row, CLAIM_PATIENCE).await
     }
@@ -335,13 +338,4 @@ impl Launch {
 
 fn counted(summary: &Summary) -> String {
     format!("{} held, {} absent, {} not claimed", summary.held, summary.absent, summary.not_claimed)
-}
-
-/// A duration for people.
-fn spoken(duration: Duration) -> String {
-    match duration.as_secs() {
-        seconds @ 0..=119 => format!("{seconds} s"),
-        seconds @ 120..=7199 => format!("{} minutes", seconds / 60),
-        seconds => format!("{} hours", seconds / 3600),
-    }
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Iterator
 
 FOLDER = Path(__file__).resolve().parents[1]
 TREE = FOLDER.parents[1]
@@ -46,6 +48,8 @@ class Site:
         self.folder = images.folder / trial.name
         self.folder.mkdir()
         self.made = 0
+        # Whether workspaces are made before anybody asks, and claimed when they are ready.
+        self.ahead = False
         for name in ("gate", "route"):
             (self.folder / name).write_text(os.urandom(32).hex())
         said = subprocess.run(
@@ -124,7 +128,30 @@ class Site:
     def create(self, template: str = TEMPLATE, owner: str = "") -> str:
         """Creates a workspace, of a user of its own unless one is given; returns its name."""
         name = self.name()
-        self.trial.apply(workspace(name, owner or owner_of(name), template))
+        more = {"member": True} if self.ahead else {}
+        self.trial.apply(workspace(name, owner or owner_of(name), template, **more))
+        return name
+
+    @contextlib.contextmanager
+    def warm(self) -> Iterator[None]:
+        """Everything that is launched in it waits for its user first."""
+        self.ahead = True
+        try:
+            yield
+        finally:
+            self.ahead = False
+
+    def claim(self, member: dict, owner: str) -> str:
+        """What a hub writes for a user; returns the workspace's name."""
+        name = member["metadata"]["name"]
+        patch = {
+            "metadata": {
+                "resourceVersion": member["metadata"]["resourceVersion"],
+                "labels": {"cubicle.dev/pool": None, "cubicle.dev/owner": owner},
+            },
+            "spec": {"member": False, "owner": {"id": owner, "name": "somebody"}},
+        }
+        self.trial.kubectl("patch", "workspace", name, "--type=merge", "-p", json.dumps(patch))
         return name
 
     def get(self, name: str) -> dict:
@@ -148,6 +175,17 @@ class Site:
     def launch(self, template: str = TEMPLATE, owner: str = "") -> tuple[str, dict]:
         """Creates a workspace and waits for what becomes of it."""
         name = self.create(template, owner)
+        if self.ahead:
+
+            def ready() -> dict | None:
+                found = self.get(name)
+                status = found.get("status", {})
+                return found if status.get("readyAt") or status.get("state") in ENDED else None
+
+            member = wait_for(f"{name} to wait for its user", ready, seconds=90)
+            if member["status"]["state"] not in ENDED:
+                # The one whose namespace this is, so that everything has the names that it has without the pool.
+                self.claim(member, owner or owner_of(name))
         return name, self.ended(name)
 
     def report(self, name: str) -> dict:

@@ -120,9 +120,10 @@ def cases(suite: Suite, bench: Bench, cases: list[Case]) -> None:
         bench.trial.apply(template(f"on-{action}", onBreach=action))
     if not any(case.name == ALLOW_ALL.name for case in cases):
         cases = [*cases, ALLOW_ALL]
+    was = " and was warm" if bench.site.ahead else ""
     with bench.unbound():
         for case, action in zip(cases, cycle(ACTIONS)):
-            with suite.case(f"{bench.trial.name}: {case.name}, while it runs, onBreach {action}"):
+            with suite.case(f"{bench.trial.name}: {case.name}, while it runs{was}, onBreach {action}"):
                 print(f"       {changed(bench, case, action)}", flush=True)
-        with suite.case(f"{bench.trial.name}: what was closed is open again when the wall holds"):
+        with suite.case(f"{bench.trial.name}: what was closed{was} is open again when the wall holds"):
             print(f"       {back(bench)}", flush=True)

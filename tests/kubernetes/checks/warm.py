@@ -49,22 +49,9 @@ class Pool:
         self.users += 1
         return f"u-warm{self.users:0>8}"
 
-    def claim(self, member: dict, owner: str) -> str:
-        """What a hub writes; returns the workspace's name."""
-        name = member["metadata"]["name"]
-        patch = {
-            "metadata": {
-                "resourceVersion": member["metadata"]["resourceVersion"],
-                "labels": {"cubicle.dev/pool": None, "cubicle.dev/owner": owner},
-            },
-            "spec": {"member": False, "owner": {"id": owner, "name": "somebody"}},
-        }
-        self.trial.kubectl("patch", "workspace", name, "--type=merge", "-p", json.dumps(patch))
-        return name
-
     def claimed(self, member: dict, owner: str) -> tuple[str, dict]:
         """Claims one and waits for what becomes of it."""
-        name = self.claim(member, owner)
+        name = self.site.claim(member, owner)
         status = self.site.ended(name)
         check(status["state"] == "running", f"{name} is {status['state']}: {status.get('reason')}")
         return name, status
@@ -187,7 +174,7 @@ def cases(suite: Suite, bench: Bench) -> None:
     with suite.case(f"{first}: a controller that is killed at the claim leaves one home, and it opens"):
         (member,) = pool.ready()
         owner = pool.user()
-        other = pool.claim(member, owner)
+        other = site.claim(member, owner)
         pods = trial.kubectl("get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=controller", "-o", "name")
         trial.kubectl("delete", "-n", SYSTEM, *pods.split(), "--grace-period=0", "--force")
         found = site.ended(other)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cubicle_core::level::{EngineKind, Namespace as Tenancy};
-use cubicle_core::report::Report;
+use cubicle_core::report::{self, Report};
 use cubicle_core::template::Template as Document;
 use cubicle_core::workspace::{Progress, State, Step};
 use cubicle_core::{catalogue, judge};
@@ -193,7 +193,8 @@ async fn open(
     door: SocketAddr,
 ) -> Result<Action, Error> {
     let generation = workspace.metadata.generation;
-    let age = spoken(status.proven_at.as_ref());
+    let proven = status.proven_at.as_ref().map_or(0, |time| Timestamp::now().as_second() - moment(time.0).as_second());
+    let age = report::age(Duration::from_secs(u64::try_from(proven).unwrap_or(0)));
     // What each guarantee rests on keeps its time.
     let report = judge::report(&record(workspace, request), Timestamp::now(), Duration::ZERO, earlier.guarantees);
     let summary = report.summary;
@@ -249,14 +250,4 @@ pub(super) async fn give_up(
         }
     }
     context.write(workspace, WorkspaceStatus::default()).await.map(|_| context.pool.notify_one())
-}
-
-/// How long ago something was, for people.
-fn spoken(time: Option<&Time>) -> String {
-    let seconds = time.map_or(0, |time| (Timestamp::now().as_second() - moment(time.0).as_second()).max(0));
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} minutes", seconds / 60),
-        _ => format!("{} hours", seconds / 3600),
-    }
 }

@@ -24,8 +24,9 @@ use crate::resources::{OwnerSpec, Workspace, WorkspaceSpec};
 const PERIOD: Duration = Duration::from_secs(5);
 /// How long the cluster is left to those who have just claimed one.
 const QUIET: Duration = Duration::from_secs(1);
-/// How often namespaces are looked through for those that are nobody's.
-const SWEEP: Duration = Duration::from_secs(30);
+/// How often namespaces are looked through for those that are nobody's, while there are members and long after.
+const SWEEP: Duration = Duration::from_secs(10);
+const IDLE_SWEEP: Duration = Duration::from_secs(300);
 /// How long a template rests after the first failure; twice as long after each further one.
 const REST: Duration = Duration::from_secs(10);
 const LONGEST_REST: Duration = Duration::from_secs(600);
@@ -36,8 +37,8 @@ const NOBODY: &str = "nobody";
 #[derive(Default)]
 struct Keeper {
     failures: HashMap<String, (u32, Instant)>,
-    /// When namespaces were last looked through.
-    swept: Option<Instant>,
+    /// When namespaces were last looked through, and whether there were members then.
+    swept: Option<(Instant, bool)>,
 }
 
 /// Keeps the pool for as long as this replica leads.
@@ -84,9 +85,11 @@ impl Keeper {
         if let Some((template, _)) = missing.filter(|_| !making) {
             make(&api, template).await?;
         }
-        if self.swept.is_none_or(|at| at.elapsed() > SWEEP) {
+        let any = !members.is_empty();
+        let due = |(at, were): (Instant, bool)| at.elapsed() > if any || were { SWEEP } else { IDLE_SWEEP };
+        if self.swept.is_none_or(due) {
             sweep(context, &api).await?;
-            self.swept = Some(Instant::now());
+            self.swept = Some((Instant::now(), any));
         }
         Ok(())
     }

@@ -1,0 +1,60 @@
+"""What a user's browser does at a hub of a cluster, run inside the cluster's network namespace: one JSON document in,
+one out. Milliseconds from the click on."""
+
+import http.client
+import json
+import ssl
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests/harness"))
+from person import Person  # noqa: E402
+
+
+class ClusterPerson(Person):
+    """One browser, which finds every name at one hub's address."""
+
+    def __init__(self, url: str, address: tuple[str, int]):
+        super().__init__(address[1])
+        self.hub, self.address = url, address
+        # The test's certificates are its own.
+        self.context = ssl._create_unverified_context()
+
+    def connect(self, port: int | None) -> http.client.HTTPConnection:
+        return http.client.HTTPSConnection(*self.address, timeout=120, context=self.context)
+
+
+def follow(person: Person, url: str):
+    answer = person.ask("GET", url, accept="application/json")
+    for _ in range(10):
+        if answer.status not in (302, 303, 307):
+            return answer
+        answer = person.ask("GET", answer.place, accept="application/json")
+    raise ValueError(f"too many redirects: {answer.place}")
+
+
+def main() -> None:
+    given = json.load(sys.stdin)
+    person = ClusterPerson(given["hub"], tuple(given["address"])).enter(given["link"])
+    began = time.monotonic()
+    made = person.call("POST", "/workspaces", {"template": given["template"]})
+    if made.status not in (201, 202):
+        sys.exit(f"not launched: {made.status} {made.text}")
+    workspace = made.json()["id"]
+    while (state := person.call("GET", f"/workspaces/{workspace}").json()["state"]) != "running":
+        if state in ("failed", "refused"):
+            sys.exit(f"{workspace} is {state}")
+        time.sleep(0.002)
+    opened = time.monotonic()
+    listed = follow(person, f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
+    answered = time.monotonic()
+    found = sorted(entry["name"] for entry in listed.json()["content"])
+    json.dump({"workspace": workspace, "opened": (opened - began) * 1000, "listed": (answered - began) * 1000,
+               "files": found}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
