@@ -1,9 +1,11 @@
 """Proportional set size (PSS, proc(5)) of an idle workspace, in MiB: its server and its first process, and with the
 helper and egress proxy that belong to it; against plain `jupyter lab` of the same image, as many of each at the
-same time, in one run. Idle: a page was asked for once, then nothing for a while.
+same time, in one run. Idle: a page was asked for once, then nothing for a while. Then the same while it stands
+still (`freezeAfter`), the processor time of both, and how long somebody waits for its first answer in milliseconds.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,10 +16,13 @@ import urllib.request
 from pathlib import Path
 
 from cold_open import plain_command
+from person import Person
 from product import Product, free_port, wait_for
+from warm_open import follow
 
 COUNT = int(os.environ.get("CUBICLE_BENCH_WORKSPACES", 5))
 IDLE_SECONDS = float(os.environ.get("CUBICLE_BENCH_IDLE", 20))
+CYCLES = int(os.environ.get("CUBICLE_BENCH_CYCLES", 8))
 PAGES = ("/api", "/lab", "/api/contents")
 
 
@@ -42,13 +47,38 @@ def below(pid: int) -> list[int]:
     return found
 
 
-def ours() -> tuple[list[float], list[float]]:
-    """Of each workspace: its own processes, and these with what belongs to it."""
+def processor(workspaces: list[dict]) -> list[float]:
+    """Thousandths of a processor that each uses, over the idle time."""
+    before = [usage(one["id"]) for one in workspaces]
+    time.sleep(IDLE_SECONDS)
+    return [(usage(one["id"]) - start) / 1e6 / IDLE_SECONDS for one, start in zip(workspaces, before)]
+
+
+def usage(workspace: str) -> int:
+    """Nanoseconds of processor time, as the kernel says; asked without the workspace."""
+    version_1 = Path("/sys/fs/cgroup/cpuacct/cubicle", workspace, "cpuacct.usage")
+    if version_1.exists():
+        return int(version_1.read_text())
+    return int(Path("/sys/fs/cgroup/cubicle", workspace, "cpu.stat").read_text().split()[1]) * 1000
+
+
+def visits(person: Person, workspace: str) -> float:
+    """Until the list of files is there, on an origin that the browser knows."""
+    began = time.monotonic()
+    answer = follow(person, f"/workspaces/{workspace}/open?next=%2Fapi%2Fcontents")
+    if answer.status != 200:
+        raise ValueError(f"{workspace}: {answer.status} {answer.text[:200]}")
+    return (time.monotonic() - began) * 1000
+
+
+def ours() -> dict[str, list[float]]:
+    """Of each workspace: its own processes, these with what belongs to it, and the same while it stands still."""
     with Product() as product:
-        workspaces = []
+        workspaces, people = [], []
         for number in range(COUNT):
             product.run("user", "add", f"user{number}")
             workspaces.append(product.launch(user=f"user{number}"))
+            people.append(Person(product.port).sign_in(product, f"user{number}"))
         for workspace in workspaces:
             code = (
                 "import os, urllib.request as u\n"
@@ -57,8 +87,29 @@ def ours() -> tuple[list[float], list[float]]:
             )
             product.python(workspace["id"], code)
         time.sleep(IDLE_SECONDS)
-        helpers = [int((product.home / "workspaces" / one["id"] / "helper.pid").read_text()) for one in workspaces]
-        return [pss(below(one["pid"])) for one in workspaces], [pss(below(helper)) for helper in helpers]
+        helpers = [product.helper_pid(one["id"]) for one in workspaces]
+        found = {"own": [pss(below(one["pid"])) for one in workspaces], "whole": [pss(below(helper)) for helper in helpers]}
+        found["processor"] = processor(workspaces)
+        found["answer"] = [visits(person, one["id"]) for _ in range(CYCLES) for person, one in zip(people, workspaces)]
+        (product.home / "site.yaml").write_text(json.dumps({"freezeAfter": "1s"}))
+        stand_still(people, workspaces)
+        found["frozen"] = [pss(below(one["pid"])) for one in workspaces]
+        found["frozen processor"] = processor(workspaces)
+        found["frozen answer"] = []
+        for _ in range(CYCLES):
+            for person, one in zip(people, workspaces):
+                found["frozen answer"].append(visits(person, one["id"]))
+            stand_still(people, workspaces)
+        return found
+
+
+def stand_still(people: list[Person], workspaces: list[dict]) -> None:
+    def all_do() -> bool:
+        return all(
+            person.call("GET", f"/workspaces/{one['id']}/usage").json()["frozen"] for person, one in zip(people, workspaces)
+        )
+
+    wait_for("all to stand still", all_do, 120, 0.5)
 
 
 def plain() -> list[float]:
@@ -93,9 +144,12 @@ def plain() -> list[float]:
 
 
 def measure() -> tuple[list[dict], int]:
-    own, whole = ours()
+    found = ours()
     peer = plain()
     return [
-        {"case": "PSS of an idle workspace (MiB)", "ours": own, "peer": peer},
-        {"case": "with its helper and egress proxy (MiB)", "ours": whole, "peer": peer},
+        {"case": "PSS of an idle workspace (MiB)", "ours": found["own"], "peer": peer},
+        {"case": "with its helper and egress proxy (MiB)", "ours": found["whole"], "peer": peer},
+        {"case": "PSS while it stands still, against idle (MiB)", "ours": found["frozen"], "peer": found["own"]},
+        {"case": "processor while it stands still, against idle (thousandths)", "ours": found["frozen processor"], "peer": found["processor"]},
+        {"case": "click to the list of files of one that stands still, against idle (ms)", "ours": found["frozen answer"], "peer": found["answer"]},
     ], COUNT

@@ -166,6 +166,10 @@ class Product:
         """Runs Python inside a workspace as its tenant and returns what it prints."""
         return self.exec(workspace, "/usr/bin/python3", "-c", code, accept=accept, timeout=timeout).stdout.decode()
 
+    def helper_pid(self, workspace: str) -> int:
+        """The process that keeps a sandbox."""
+        return int((self.home / "workspaces" / workspace / "helper.pid").read_text())
+
     def hub_pid(self) -> int | None:
         """The hub's process, when it runs."""
         for entry in Path("/proc").glob("[0-9]*"):

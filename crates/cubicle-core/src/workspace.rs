@@ -93,6 +93,9 @@ pub struct Usage {
     pub home: u64,
     /// Size of the home volume; none when the back end has no limit.
     pub home_limit: Option<u64>,
+    /// Whether its processes stand still, until somebody does something in it.
+    #[serde(default)]
+    pub frozen: bool,
 }
 
 /// The five steps of a launch.

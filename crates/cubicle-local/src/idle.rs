@@ -17,6 +17,7 @@ use cubicle_sandbox::protocol::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::recover;
+use crate::site::Site;
 use crate::store::Row;
 use crate::supervisor::{Supervisor, locked};
 
@@ -27,6 +28,8 @@ const PERIOD: Duration = Duration::from_secs(5);
 const WORKING_MILLI_CPU: u64 = 20;
 /// How old a server's word that it is busy may be, in seconds.
 const BUSY_WORD_SECONDS: i64 = 150;
+/// How long one goes on at least that somebody's byte has thawed, for example of an open page that asks again and again.
+const AWAKE: Duration = Duration::from_secs(60);
 /// A home with less than this share of free space is called full, in percent used.
 const FULL_PERCENT: u64 = 95;
 
@@ -56,13 +59,13 @@ async fn look(supervisor: &Arc<Supervisor>, row: &Row) -> Result<(), cubicle_cor
         return ended(supervisor, id).await;
     }
     let answer = client::request(&supervisor.layout.workspace(id), &Request::Usage).await?;
-    let Response::Usage { cgroup, home_used, home_limit } = answer else { return Ok(()) };
+    let Response::Usage { cgroup, home_used, home_limit, frozen } = answer else { return Ok(()) };
     let works = works(supervisor, id, cgroup.cpu_usage_us);
     let activity = *locked(&supervisor.live(id).activity);
     let idle = &row.private.template.spec.idle;
     let opened = row.workspace.opened_at.unwrap_or(row.workspace.created_at);
     let user = row.workspace.last_activity.unwrap_or(opened).max(opened);
-    let stops_at = deadline(user, activity, works, idle, Timestamp::now());
+    let stops_at = deadline(user, activity, works == Some(true), idle, Timestamp::now());
     if Timestamp::now() >= stops_at {
         tracing::info!(workspace = %id, "idle, stopping");
         supervisor.stop(id, "idle: its user did nothing for longer than the template allows").await?;
@@ -77,14 +80,41 @@ async fn look(supervisor: &Arc<Supervisor>, row: &Row) -> Result<(), cubicle_cor
             row.workspace.warnings = warnings;
         })?;
     }
+    let awake = supervisor.live(id).awake(!frozen);
+    if let Some(after) = Site::read(&supervisor.layout)?.freeze_after
+        && awake.is_some_and(|awake| awake >= Duration::from_secs(after.0).min(AWAKE))
+    {
+        let unused = Timestamp::now() >= user.checked_add(Duration::from_secs(after.0)).unwrap_or(Timestamp::MAX);
+        if unused && works == Some(false) && !said_busy(activity, Timestamp::now()) {
+            freeze(supervisor, row).await?;
+        }
+    }
     Ok(())
 }
 
-/// Whether the workspace's processor counter grew like work since the last look.
-fn works(supervisor: &Supervisor, id: &WorkspaceId, counter: u64) -> bool {
+/// Lets it stand still until somebody does something in it.
+async fn freeze(supervisor: &Supervisor, row: &Row) -> Result<(), cubicle_core::problem::Problem> {
+    let id = &row.workspace.id;
+    let request = Request::Freeze { port: row.private.template.spec.port };
+    match client::request(&supervisor.layout.workspace(id), &request).await? {
+        Response::Frozen => tracing::debug!(workspace = %id, "nobody uses it; it stands still"),
+        other => return Err(crate::supervisor::unexpected("Freeze", &other)),
+    }
+    Ok(())
+}
+
+/// Whether its server said a moment ago that it is busy.
+fn said_busy(activity: Option<Activity>, now: Timestamp) -> bool {
+    activity
+        .and_then(|activity| activity.busy_at)
+        .is_some_and(|at| now.duration_since(at) <= SignedDuration::from_secs(BUSY_WORD_SECONDS))
+}
+
+/// Whether the workspace's processor counter grew like work since the last look; nothing at the first.
+fn works(supervisor: &Supervisor, id: &WorkspaceId, counter: u64) -> Option<bool> {
     let live = supervisor.live(id);
     let earlier = locked(&live.counter).replace((counter, Instant::now()));
-    earlier.is_some_and(|(earlier, at)| {
+    earlier.map(|(earlier, at)| {
         let elapsed_us = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
         counter.saturating_sub(earlier).saturating_mul(1000) / elapsed_us >= WORKING_MILLI_CPU
     })
@@ -94,10 +124,7 @@ fn works(supervisor: &Supervisor, id: &WorkspaceId, counter: u64) -> bool {
 fn deadline(user: Timestamp, activity: Option<Activity>, works: bool, idle: &Idle, now: Timestamp) -> Timestamp {
     let seconds = |seconds: u64| SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX / 4));
     let add = |time: Timestamp, duration| time.checked_add(duration).unwrap_or(Timestamp::MAX);
-    let said_busy = activity
-        .and_then(|activity| activity.busy_at)
-        .is_some_and(|at| now.duration_since(at) <= SignedDuration::from_secs(BUSY_WORD_SECONDS));
-    let active = if said_busy && works { now } else { user };
+    let active = if said_busy(activity, now) && works { now } else { user };
     let by_idleness = add(active, seconds(idle.after.0));
     let by_busyness = add(user, seconds(idle.max_busy.0.max(idle.after.0)));
     by_idleness.min(by_busyness)

@@ -24,7 +24,7 @@ impl Supervisor {
             return Ok(Usage { home, home_limit: volume.and_then(|volume| volume.limit), ..Usage::default() });
         }
         match client::request(&self.layout.workspace(id), &Request::Usage).await? {
-            Response::Usage { cgroup, home_used, home_limit } => Ok(Usage {
+            Response::Usage { cgroup, home_used, home_limit, frozen } => Ok(Usage {
                 cpu_us: cgroup.cpu_usage_us,
                 memory: cgroup.memory_usage,
                 memory_limit: cgroup.memory_limit.unwrap_or_default(),
@@ -32,6 +32,7 @@ impl Supervisor {
                 pids_limit: cgroup.pids_limit.unwrap_or_default(),
                 home: home_used,
                 home_limit,
+                frozen,
             }),
             other => Err(unexpected("Usage", &other)),
         }

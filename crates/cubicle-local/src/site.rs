@@ -25,6 +25,10 @@ pub struct Site {
     pub launches_at_once: Option<std::num::NonZeroUsize>,
     /// Sandboxes that are built before anybody asks.
     pub warm: Warm,
+    /// After how long without anything that its user did a workspace stands still, until somebody does something
+    /// in it again; never when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_after: Option<Duration>,
 }
 
 /// How many sandboxes are held ready, and for how long what was proven about one counts.

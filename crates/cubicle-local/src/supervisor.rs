@@ -54,6 +54,20 @@ pub(crate) struct Live {
     pub(crate) activity: Mutex<Option<Activity>>,
     /// The CPU counter at the last look of the idle watch, in microseconds, and when.
     pub(crate) counter: Mutex<Option<(u64, std::time::Instant)>>,
+    /// Since when the idle watch has found it going on.
+    awake: Mutex<Option<std::time::Instant>>,
+}
+
+impl Live {
+    /// Notes whether it goes on; for how long it has, if so.
+    pub(crate) fn awake(&self, goes_on: bool) -> Option<std::time::Duration> {
+        let mut awake = locked(&self.awake);
+        if !goes_on {
+            *awake = None;
+            return None;
+        }
+        Some(awake.get_or_insert_with(std::time::Instant::now).elapsed())
+    }
 }
 
 impl Default for Live {
@@ -65,6 +79,7 @@ impl Default for Live {
             launch: Mutex::default(),
             activity: Mutex::default(),
             counter: Mutex::default(),
+            awake: Mutex::default(),
         }
     }
 }

@@ -24,7 +24,9 @@ const PROOF: Duration = Duration::from_secs(120);
 /// How long an answer may take before the helper counts as hung.
 fn patience(request: &Request) -> Duration {
     match request {
-        Request::Status | Request::Usage | Request::Go { .. } | Request::Claim { .. } => Duration::from_secs(10),
+        Request::Status | Request::Usage | Request::Freeze { .. } | Request::Go { .. } | Request::Claim { .. } => {
+            Duration::from_secs(10)
+        }
         Request::Prove { .. } | Request::Verify { .. } => PROOF,
         Request::Stop { grace_ms } => Duration::from_millis(*grace_ms) + Duration::from_secs(60),
         Request::Exec { .. } | Request::Hold => Duration::MAX,

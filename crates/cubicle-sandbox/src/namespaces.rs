@@ -6,11 +6,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// How long a connection to the workspace's own loopback may take.
@@ -114,6 +115,17 @@ fn connect_within(port: u16, patience: Duration) -> io::Result<OwnedFd> {
 /// Listens on a port of the workspace's loopback.
 pub(crate) fn listen(pid: u32, pid_start: u64, port: u16) -> io::Result<TcpListener> {
     inside(pid, pid_start, move || TcpListener::bind((Ipv4Addr::LOCALHOST, port)))
+}
+
+/// A socket that gets every IPv4 packet of the workspace's network namespace from now on (packet(7)).
+pub(crate) fn packets(pid: u32, pid_start: u64) -> io::Result<OwnedFd> {
+    /// ETH_P_IP of linux/if_ether.h, as packet(7) wants it: in network byte order.
+    const IPV4: u16 = 0x0800_u16.to_be();
+    inside(pid, pid_start, || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let protocol = NonZeroU32::new(u32::from(IPV4)).map(Protocol::from_raw);
+        Ok(socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, protocol)?)
+    })
 }
 
 /// Brings the workspace's loopback up.

@@ -115,6 +115,11 @@ pub enum Request {
     },
     /// What it uses now.
     Usage,
+    /// Let it stand still until somebody sends something to its notebook, or asks for anything of it but how it is.
+    Freeze {
+        /// The notebook's port.
+        port: u16,
+    },
     /// Lives for as long as this connection does, until it is claimed: what was built in advance
     /// never outlasts whoever would hand it out. There is no answer.
     Hold,
@@ -157,7 +162,11 @@ pub enum Response {
         home_used: u64,
         /// Size of the home; none without a limit.
         home_limit: Option<u64>,
+        /// Whether it stands still.
+        frozen: bool,
     },
+    /// To `Freeze`.
+    Frozen,
     /// To `Stop`.
     Stopped,
     /// To anything that failed.

@@ -67,7 +67,8 @@ class Pool:
     def nobodys(self) -> list[str]:
         """Namespaces that are nobody's."""
         found = self.trial.get("namespaces", "-l", "app.kubernetes.io/managed-by=cubicle")["items"]
-        return [one["metadata"]["name"] for one in found if MARK in one["metadata"].get("annotations", {})]
+        names = [one["metadata"] for one in found if "deletionTimestamp" not in one["metadata"]]
+        return [one["name"] for one in names if MARK in one.get("annotations", {})]
 
 
 def _warm(status: dict) -> bool:

@@ -25,6 +25,10 @@ struct Kernel {
 
 /// Whether the notebook, which serves below `base`, claims that a kernel is busy. No answer, or a strange one, is a no.
 pub(crate) async fn busy(hub: &Hub, workspace: &WorkspaceId, base: &str) -> bool {
+    // What stands still does nothing, and the question would make it go on.
+    if hub.engine.usage(workspace).await.is_ok_and(|usage| usage.frozen) {
+        return false;
+    }
     tokio::time::timeout(PATIENCE, claimed(hub, workspace, base)).await.ok().flatten().unwrap_or(false)
 }
 

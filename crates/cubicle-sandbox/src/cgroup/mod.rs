@@ -16,6 +16,9 @@ use cubicle_core::plan::Limits;
 
 use crate::pipes::wait_until;
 
+/// How long processes may take to stand still.
+const FREEZE: Duration = Duration::from_secs(2);
+
 /// Where a hierarchy is mounted and what it controls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hierarchy {
@@ -256,8 +259,44 @@ impl Cgroup {
         all.into_iter().collect()
     }
 
+    /// Lets everything in it stand still; returns when it does.
+    ///
+    /// # Errors
+    /// When it does not within two seconds: then it goes on.
+    pub fn freeze(&self) -> io::Result<()> {
+        let stands = self.set_frozen(true)?;
+        if wait_until(FREEZE, stands) {
+            return Ok(());
+        }
+        self.thaw()?;
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("control group {} does not freeze", self.path)))
+    }
+
+    /// Lets everything in it go on.
+    ///
+    /// # Errors
+    /// What the kernel says, with the file.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.set_frozen(false).map(|_| ())
+    }
+
+    /// Asks for it; answers what says whether it stands still.
+    fn set_frozen(&self, frozen: bool) -> io::Result<impl Fn() -> bool + use<>> {
+        let of_one = self.directory("freezer").filter(|_| !self.is_unified());
+        let of_two = self.hierarchies.iter().find(|one| one.unified).map(|one| self.below(one));
+        let (directory, unified) = match (of_one, of_two) {
+            (Some(directory), _) => (directory, false),
+            (None, Some(directory)) => (directory, true),
+            (None, None) => return Err(io::Error::other("this machine has no freezer")),
+        };
+        if unified { v2::set_frozen(&directory, frozen) } else { v1::set_frozen(&directory, frozen) }?;
+        Ok(move || if unified { v2::is_frozen(&directory) } else { v1::is_frozen(&directory) })
+    }
+
     /// Kills everything in it and waits until nothing is left; false when something is.
     pub fn kill_all(&self, within: Duration) -> bool {
+        // Version 1 keeps a signal until the process goes on.
+        let _ = self.thaw();
         wait_until(within, || {
             for hierarchy in self.hierarchies.iter().filter(|one| one.unified) {
                 // Absent before Linux 5.14; the loop below then does the work.

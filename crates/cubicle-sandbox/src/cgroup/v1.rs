@@ -33,6 +33,15 @@ pub(super) fn create(mount: &Path, path: &str, controllers: &[String]) -> io::Re
     Ok(())
 }
 
+/// Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst.
+pub(super) fn set_frozen(directory: &Path, frozen: bool) -> io::Result<()> {
+    write(&directory.join("freezer.state"), if frozen { "FROZEN" } else { "THAWED" })
+}
+
+pub(super) fn is_frozen(directory: &Path) -> bool {
+    fs::read_to_string(directory.join("freezer.state")).is_ok_and(|state| state.trim() == "FROZEN")
+}
+
 pub(super) fn set(memory: &Path, cpu: &Path, pids: &Path, settings: Settings) -> io::Result<()> {
     set_memory(memory, settings)?;
     let period = settings.cpu_period.unwrap_or(PERIOD);

@@ -28,6 +28,15 @@ pub(super) fn create(mount: &Path, path: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// `cgroup.freeze` and `cgroup.events` of Documentation/admin-guide/cgroup-v2.rst.
+pub(super) fn set_frozen(directory: &Path, frozen: bool) -> io::Result<()> {
+    write(&directory.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+}
+
+pub(super) fn is_frozen(directory: &Path) -> bool {
+    read_key(&directory.join("cgroup.events"), "frozen") == Some(1)
+}
+
 pub(super) fn set(directory: &Path, settings: Settings) -> io::Result<()> {
     let text = |value: Option<u64>| value.map_or("max".to_owned(), |number| number.to_string());
     write(&directory.join("memory.max"), &text(settings.memory))?;

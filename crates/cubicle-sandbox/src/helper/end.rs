@@ -64,6 +64,8 @@ impl Sandbox {
             state.stopping = true;
             state.stage == Stage::Started
         };
+        // What is frozen cannot save anything.
+        self.thaw();
         self.signal(libc::SIGTERM);
         // The gate has nothing to save.
         if !self.wait_ended(if started { grace } else { Duration::ZERO }) {

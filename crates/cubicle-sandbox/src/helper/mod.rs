@@ -8,6 +8,7 @@ mod claim;
 mod control;
 mod egress;
 mod end;
+mod freeze;
 mod log;
 mod proof;
 mod serve;
@@ -57,6 +58,7 @@ struct Sandbox {
     egress: Option<TcpListener>,
     gate: Mutex<proof::Gate>,
     prepared: Mutex<Option<control::Control>>,
+    freezer: freeze::Freezer,
     state: Mutex<State>,
     changed: Condvar,
     /// Written to when the helper shall end.
@@ -255,6 +257,7 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
         egress,
         gate: Mutex::new(proof::Gate::new(plan_write, answer_read)),
         prepared: Mutex::new(prepared),
+        freezer: freeze::Freezer::default(),
         state: Mutex::new(State {
             stage: Stage::Built,
             nonce: None,

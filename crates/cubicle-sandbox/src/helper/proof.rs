@@ -236,6 +236,7 @@ impl Sandbox {
         if self.state().stage != Stage::Started {
             return Err(Problem::conflict(format!("{} is not running", self.spec.id), "start it first"));
         }
+        self.thaw();
         self.prove_beside(None, Prober::enter(self), plan)
     }
 

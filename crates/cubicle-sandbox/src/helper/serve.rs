@@ -95,7 +95,7 @@ fn termination_signals() -> io::Result<OwnedFd> {
     descriptor.as_fd().try_clone_to_owned()
 }
 
-fn answer(sandbox: &Sandbox, mut stream: UnixStream) -> io::Result<()> {
+fn answer(sandbox: &Arc<Sandbox>, mut stream: UnixStream) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     if !rustix::net::sockopt::socket_peercred(&stream)?.uid.is_root() {
@@ -112,6 +112,7 @@ fn answer(sandbox: &Sandbox, mut stream: UnixStream) -> io::Result<()> {
             let descriptors = frame::receive_descriptors(&stream)?;
             sandbox.exec(&stream, &command, descriptors).map_or_else(failed, |code| Response::Exited { code })
         }
+        Request::Freeze { port } => sandbox.freeze(port).map_or_else(failed, |()| Response::Frozen),
         Request::Usage => sandbox.usage().unwrap_or_else(failed),
         Request::Hold => return sandbox.hold(&stream),
         Request::Claim { plan } => {
@@ -150,7 +151,7 @@ impl Sandbox {
             HomeBackend::Directory(path) => (home::directory_usage(path), None),
             HomeBackend::Later => (0, None),
         };
-        Ok(Response::Usage { cgroup, home_used, home_limit })
+        Ok(Response::Usage { cgroup, home_used, home_limit, frozen: self.freezer.is_frozen() })
     }
 
     /// Runs a command under the walls of the notebook; ends it when the asker goes away.
@@ -164,6 +165,7 @@ impl Sandbox {
         if command.iter().any(|word| word.contains('\0')) {
             return Err(Problem::bad_input("the command contains a NUL character", "leave it out"));
         }
+        self.thaw();
         let [stdin, stdout, stderr] = descriptors;
         let failed = |error: io::Error| Problem::engine(format!("the command cannot be started: {error}"), "");
         let mut join = self.join_command("exec", command);
