@@ -122,6 +122,10 @@ def cases(proxy: Proxy, target: str) -> None:
     with socket.create_connection(("127.0.0.1", proxy.public)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * (1 << 17) + b"\r\n\r\n")
         check("a head of 128 KiB", client.recv(64).split(b"\r\n")[0], b"HTTP/1.1 431 Request Header Fields Too Large")
+    for target, host, status in (("http://a", "b", 400), ("http://a", "A", 200), ("", "a\r\nHost: b", 400), ("", "a", 200)):
+        with socket.create_connection(("127.0.0.1", proxy.public)) as client:
+            client.sendall(f"GET {target}/user/a%20b/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            check(f"the hosts {target!r} and {host!r}", int(client.recv(64).split()[1]), status)
     proxy.process.kill()
     proxy.process.wait()
     proxy.start()

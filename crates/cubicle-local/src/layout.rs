@@ -70,6 +70,11 @@ impl Layout {
         self.home.join("volumes").join(user.as_str())
     }
 
+    /// Homes that nobody has yet.
+    pub fn blank_homes(&self) -> PathBuf {
+        self.home.join("blank-homes")
+    }
+
     /// The folder of all workspaces.
     pub fn workspaces(&self) -> PathBuf {
         self.home.join("workspaces")

@@ -23,7 +23,7 @@ use cubicle_core::report::GuaranteeReport;
 use cubicle_core::template::Template;
 use cubicle_sandbox::client::{self, Held};
 use cubicle_sandbox::protocol::HomeSpec;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use crate::images::ImageSummary;
@@ -95,10 +95,7 @@ impl Member {
     /// How long ago its proof began; the longer of what two clocks say.
     pub(crate) fn age(&self) -> Duration {
         let (instant, timestamp) = self.proven;
-        let wall = Timestamp::now().duration_since(timestamp);
-        // A clock that was set back says nothing about age, so that nothing is young by it.
-        let wall = if wall.is_negative() { Duration::MAX } else { wall.unsigned_abs() };
-        wall.max(instant.elapsed())
+        age(instant.elapsed(), Timestamp::now().duration_since(timestamp))
     }
 
     /// Whether it is what a launch of this template would build now, with evidence that is not too old.
@@ -114,6 +111,13 @@ impl Member {
         let claim = client::claim(&supervisor.layout.workspace(&self.id), plan).await?;
         Ok(Claimed { claim, guarantees: self.guarantees })
     }
+}
+
+/// The longer of what two clocks say.
+fn age(steady: Duration, wall: SignedDuration) -> Duration {
+    // A clock that was set back says nothing about age, so that nothing is young by it.
+    let wall = if wall.is_negative() { Duration::MAX } else { wall.unsigned_abs() };
+    wall.max(steady)
 }
 
 /// A member that a user has.
@@ -192,5 +196,19 @@ impl Pool {
         let name = &member.private.template.metadata.name;
         let same = members.iter().filter(|other| other.private.template.metadata.name == *name).count();
         unwanted(member, same).then(|| members.remove(position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_makes_nothing_younger() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(age(hour, SignedDuration::from_hours(1)), hour);
+        assert_eq!(age(hour, SignedDuration::from_hours(9)), 9 * hour, "the machine slept, or its clock was set on");
+        assert_eq!(age(9 * hour, SignedDuration::from_hours(1)), 9 * hour, "its clock was set back by less");
+        assert_eq!(age(hour, SignedDuration::from_hours(-1)), Duration::MAX, "set back to before the proof");
     }
 }

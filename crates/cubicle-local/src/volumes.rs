@@ -3,8 +3,11 @@
 //! The engine makes, checks, grows and deletes the image; the helper of a sandbox mounts it.
 //! A home belongs to the user: it outlives every workspace.
 
+pub(crate) mod blank;
+
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -60,12 +63,15 @@ pub(crate) async fn ensure(
                 "restore the file, or delete the volume with `cubicle volume delete`",
             ));
         }
-        None => make(layout, owner, home).await?,
+        // Nobody has written to it yet.
+        None => return make(layout, owner, home).await,
     };
     if attached {
         return Ok(volume);
     }
-    check(&path, owner).await?;
+    if !is_clean(&path).unwrap_or(false) {
+        check(&path, owner).await?;
+    }
     grow(&path, volume, home).await
 }
 
@@ -81,19 +87,17 @@ async fn make(layout: &Layout, owner: &Owner, home: &Home) -> Result<Volume, Pro
     // Made under another name first: a crash leaves no half-made home behind.
     let draft = folder.join("home.ext4.new");
     let _ = fs::remove_file(&draft);
-    let file = fs::OpenOptions::new().create_new(true).write(true).open(&draft).map_err(failed)?;
-    if home.overcommit {
-        file.set_len(home.size.0).map_err(failed)?;
-    } else {
+    let made = blank::take(layout, home.size.0, &draft);
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&draft).map_err(failed)?;
+    file.set_len(home.size.0).map_err(failed)?;
+    if !home.overcommit {
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, home.size.0)
             .map_err(|error| failed(error.into()))?;
     }
     drop(file);
-    // No reserved blocks: the limit is the whole size. A small inode ratio: many small files
-    // must not end before the bytes do. The journal stays: what was fsync'ed survives a power cut.
-    let options = format!("root_owner={TENANT}:{TENANT},lazy_itable_init=1,nodiscard");
-    let arguments = ["-q", "-F", "-m", "0", "-i", "8192", "-O", "has_journal", "-E", &options];
-    run("mkfs.ext4", &arguments, &draft, &[0]).await?;
+    if !made {
+        format(&draft).await?;
+    }
     let path = image(layout, &owner.id);
     fs::rename(&draft, &path).map_err(failed)?;
     fs::File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
@@ -104,6 +108,40 @@ async fn make(layout: &Layout, owner: &Owner, home: &Home) -> Result<Volume, Pro
         used: 0,
         created_at: Timestamp::now(),
     })
+}
+
+/// Makes the file system of a home in a file.
+async fn format(file: &Path) -> Result<(), Problem> {
+    // No reserved blocks: the limit is the whole size. A small inode ratio: many small files
+    // must not end before the bytes do. The journal stays: what was fsync'ed survives a power cut.
+    let options = format!("root_owner={TENANT}:{TENANT},lazy_itable_init=1,nodiscard");
+    let arguments = ["-q", "-F", "-m", "0", "-i", "8192", "-O", "has_journal", "-E", &options];
+    run("mkfs.ext4", &arguments, file, &[0]).await
+}
+
+/// Whether a home was unmounted in order and nothing asks for a check: what `e2fsck -p` reads before it leaves a file
+/// system alone, without starting it. The kernel's mount compares the checksum of what is read here.
+///
+/// Fields of the superblock (Documentation/filesystems/ext4/super.rst), all little-endian.
+fn is_clean(image: &Path) -> io::Result<bool> {
+    const AT: u64 = 1024;
+    const MAGIC: u32 = 0xef53;
+    /// Cleanly unmounted, without errors and without orphans that are being recovered.
+    const CLEAN: u32 = 1;
+    /// INCOMPAT_RECOVER: the journal has to be replayed.
+    const RECOVER: u32 = 4;
+    let mut block = [0_u8; 1024];
+    fs::File::open(image)?.read_exact_at(&mut block, AT)?;
+    let half = |at: usize| u32::from(u16::from_le_bytes([block[at], block[at + 1]]));
+    let word = |at: usize| half(at) | half(at + 2) << 16;
+    let (mounts, most_mounts) = (half(0x34), half(0x36));
+    let (state, errors) = (half(0x3a), word(0x194));
+    let (checked, interval) = (word(0x40), word(0x44));
+    // As the number that it is: -1, or 0, is no limit.
+    let often = (1..0x8000).contains(&most_mounts) && mounts >= most_mounts;
+    let long_ago = interval != 0 && Timestamp::now().as_second() >= i64::from(checked) + i64::from(interval);
+    let clean = half(0x38) == MAGIC && state == CLEAN && errors == 0 && word(0x60) & RECOVER == 0;
+    Ok(clean && !often && !long_ago)
 }
 
 /// Runs `e2fsck -p`: it mends what is safe to mend (exit 0 to 3) and refuses the rest.
@@ -210,5 +248,36 @@ pub(crate) async fn export(
         Err(error) => {
             Err(Problem::engine(format!("the archive cannot be written: {error}"), "install tar and util-linux"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_home_that_was_unmounted_in_order_is_left_unchecked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("home.ext4");
+        fs::File::create_new(&path).and_then(|file| file.set_len(16 << 20)).expect("a file");
+        assert!(!is_clean(&path).expect("read"), "no file system");
+        format(&path).await.expect("made");
+        assert!(is_clean(&path).expect("read"));
+        for (change, back) in [
+            ("set_super_value state 0", "set_super_value state 1"),
+            ("set_super_value state 3", "set_super_value state 1"),
+            ("set_super_value error_count 1", "set_super_value error_count 0"),
+            ("feature needs_recovery", "feature -needs_recovery"),
+            ("set_super_value max_mnt_count 1\nset_super_value mnt_count 2", "set_super_value max_mnt_count -1"),
+            ("set_super_value checkinterval 60\nset_super_value lastcheck 20200101", "set_super_value checkinterval 0"),
+        ] {
+            for (script, clean) in [(change, false), (back, true)] {
+                let commands = folder.path().join("commands");
+                fs::write(&commands, script).expect("written");
+                run("debugfs", &["-w", "-f", commands.to_str().expect("text")], &path, &[0]).await.expect("changed");
+                assert_eq!(is_clean(&path).expect("read"), clean, "{script}");
+            }
+        }
+        assert!(is_clean(&folder.path().join("none")).is_err());
     }
 }

@@ -106,17 +106,21 @@ async fn unavailable(proxy: &Proxy, websocket: bool, status: StatusCode, asked: 
 }
 
 /// The path by which the route is found: decoded, after the host where hosts are routed. None when
-/// it is no path, or when a target could read another one out of it than the table did.
+/// it is no path, when a target could read another one out of it than the table did, or when the request names two
+/// hosts (RFC 9112, 3.2).
 fn routed<'a, B>(proxy: &Proxy, request: &'a Request<B>) -> Option<Cow<'a, str>> {
     let path = decoded(request.uri().path())?;
     if path.split(['/', '\\']).any(|part| part == "." || part == "..") || path.contains('\0') {
         return None;
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if hosts.next().is_some() {
+    let named = hosts.next().map(|host| host.to_str().unwrap_or_default());
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let differ = named.zip(authority).is_some_and(|(named, authority)| !named.eq_ignore_ascii_case(authority));
+    if hosts.next().is_some() || differ {
         return None;
     }
+    let host = named.or(authority).unwrap_or_default();
     if !proxy.config.host_routing {
         return Some(path);
     }

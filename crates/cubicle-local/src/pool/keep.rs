@@ -24,6 +24,7 @@ use crate::settle::secret;
 use crate::site::{self, Site};
 use crate::store::Private;
 use crate::supervisor::{Supervisor, locked};
+use crate::volumes::blank;
 use crate::{machine, sandbox};
 
 /// How often the pool is looked at when nothing happens.
@@ -110,6 +111,14 @@ impl Keeper {
         }
         *locked(&supervisor.pool.wanted) = wanted.clone();
         self.retire(supervisor, &templates, &wanted, warm.max_age()).await;
+        let mut homes = BTreeMap::new();
+        for (name, (template, _)) in &templates {
+            *homes.entry(template.spec.home.size.0).or_default() += supervisor.pool.ready(name);
+        }
+        // Those who have just launched are left the machine, as with sandboxes.
+        if supervisor.queue.idle().is_some_and(|idle| idle >= QUIET) {
+            blank::hold(&supervisor.layout, &homes).await?;
+        }
         let missing = wanted.iter().find(|(name, wanted)| {
             supervisor.pool.ready(name) < wanted.count
                 && self.failures.get(*name).is_none_or(|(_, until, _)| Instant::now() >= *until)
