@@ -89,6 +89,7 @@ pub(crate) fn busy(workspace: Workspace, memory: u64, home: u64, cpu: u64) -> Wo
             pids_limit: 512,
             home: home << 20,
             home_limit: Some(2 << 30),
+            frozen: false,
         }),
         cpu_now: Some(cpu),
         cpu_limit: Some(1000),
