@@ -27,15 +27,6 @@ class ClusterPerson(Person):
         return http.client.HTTPSConnection(*self.address, timeout=120, context=self.context)
 
 
-def follow(person: Person, url: str):
-    answer = person.ask("GET", url, accept="application/json")
-    for _ in range(10):
-        if answer.status not in (302, 303, 307):
-            return answer
-        answer = person.ask("GET", answer.place, accept="application/json")
-    raise ValueError(f"too many redirects: {answer.place}")
-
-
 def main() -> None:
     given = json.load(sys.stdin)
     person = ClusterPerson(given["hub"], tuple(given["address"])).enter(given["link"])
@@ -49,7 +40,7 @@ def main() -> None:
             sys.exit(f"{workspace} is {state}")
         time.sleep(0.002)
     opened = time.monotonic()
-    listed = follow(person, f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
+    listed = person.follow(f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
     answered = time.monotonic()
     found = sorted(entry["name"] for entry in listed.json()["content"])
     json.dump({"workspace": workspace, "opened": (opened - began) * 1000, "listed": (answered - began) * 1000,

@@ -18,7 +18,6 @@ from pathlib import Path
 from cold_open import plain_command
 from person import Person
 from product import Product, free_port, wait_for
-from warm_open import follow
 
 COUNT = int(os.environ.get("CUBICLE_BENCH_WORKSPACES", 5))
 IDLE_SECONDS = float(os.environ.get("CUBICLE_BENCH_IDLE", 20))
@@ -65,7 +64,7 @@ def usage(workspace: str) -> int:
 def visits(person: Person, workspace: str) -> float:
     """Until the list of files is there, on an origin that the browser knows."""
     began = time.monotonic()
-    answer = follow(person, f"/workspaces/{workspace}/open?next=%2Fapi%2Fcontents")
+    answer = person.follow(f"/workspaces/{workspace}/open?next=%2Fapi%2Fcontents")
     if answer.status != 200:
         raise ValueError(f"{workspace}: {answer.status} {answer.text[:200]}")
     return (time.monotonic() - began) * 1000

@@ -27,15 +27,6 @@ MEMBERS = 10
 FILES = [f"file-{number}.txt" for number in range(20)]
 
 
-def follow(person: Person, url: str):
-    answer = person.ask("GET", url, accept="application/json")
-    for _ in range(10):
-        if answer.status not in (302, 303, 307):
-            return answer
-        answer = person.ask("GET", answer.place, accept="application/json")
-    raise ValueError(f"too many redirects: {answer.place}")
-
-
 def ready(product: Product) -> int:
     return product.json("pool", "explain")["templates"]["jupyterlab"]["ready"]
 
@@ -60,7 +51,7 @@ def claim(person: Person, expected: set[str]) -> tuple[float, float, str]:
         if state in ("failed", "refused"):
             raise ValueError(f"{workspace} is {state}")
     opened = (time.monotonic() - began) * 1000
-    listed = follow(person, f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
+    listed = person.follow(f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
     took = (time.monotonic() - began) * 1000
     found = {entry["name"] for entry in listed.json()["content"]}
     if found != expected:
