@@ -15,6 +15,7 @@ use cubicle_core::template::EgressMode;
 use cubicle_core::workspace::{Progress, State, Step, StepEvent};
 use cubicle_core::{catalogue, judge};
 use cubicle_metrics::launches::{self, Outcome, Proof};
+use cubicle_metrics::pool::{self, Claim};
 use cubicle_sandbox::protocol::{HomeBackend, HomeSpec};
 use jiff::Timestamp;
 
@@ -200,6 +201,7 @@ impl Launch {
     /// Puts away what could not be used, so that the launch can begin anew.
     async fn give_up_member(&mut self, reason: &str) -> Result<(), Failure> {
         tracing::warn!(workspace = %self.id, reason, "a warm sandbox could not be used");
+        pool::asked(Claim::GivenUp);
         self.supervisor.tear_down(&self.id).await?;
         self.supervisor.store.update(&self.id, |row| {
             row.workspace.state = State::Pending;

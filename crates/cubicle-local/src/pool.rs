@@ -21,6 +21,7 @@ use cubicle_core::plan::Situation;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::GuaranteeReport;
 use cubicle_core::template::Template;
+use cubicle_metrics::pool::{self as pool_metrics, Claim};
 use cubicle_sandbox::client::{self, Held};
 use cubicle_sandbox::protocol::HomeSpec;
 use jiff::{SignedDuration, Timestamp};
@@ -153,6 +154,7 @@ impl Pool {
         let (claimed, missed) = counts.entry(name.clone()).or_default();
         *(if member.is_some() { claimed } else { missed }) += 1;
         drop(counts);
+        pool_metrics::asked(if member.is_some() { Claim::Got } else { Claim::Missed });
         self.changed.notify_one();
         member
     }

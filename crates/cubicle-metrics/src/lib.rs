@@ -11,6 +11,7 @@ pub mod engine;
 pub mod hub;
 pub mod launches;
 mod listener;
+pub mod pool;
 
 pub use listener::{CONTENT_TYPE, serve};
 use prometheus_client::registry::Registry;

@@ -9,7 +9,7 @@ use cubicle_core::report::{self, Report};
 use cubicle_core::template::Template as Document;
 use cubicle_core::workspace::{Progress, State, Step};
 use cubicle_core::{catalogue, judge};
-use cubicle_metrics::launches;
+use cubicle_metrics::{launches, pool};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
@@ -223,6 +223,7 @@ async fn open(
     context.write(workspace, status).await?;
     launches::proven(&report, launches::Proof::Claim);
     launches::ended(launches::Outcome::Open);
+    pool::asked(pool::Claim::Got);
     context.tell(workspace, EventType::Normal, reason::OPEN, &counted).await;
     Ok(Action::requeue(Duration::from_secs(1)))
 }
@@ -241,6 +242,7 @@ pub(super) async fn give_up(
     why: &str,
 ) -> Result<(), kube::Error> {
     tracing::warn!(workspace = workspace.name_any(), why, "a warm workspace could not be used");
+    pool::asked(pool::Claim::GivenUp);
     if let Some(pod) = &place.pod {
         let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
         let at_once = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default().grace_period(0) };

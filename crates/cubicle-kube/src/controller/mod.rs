@@ -195,7 +195,8 @@ fn tell_metrics(listener: &TcpListener) -> Result<(), Problem> {
         .and_then(tokio::net::TcpListener::from_std)
         .map_err(|error| Problem::engine(format!("metrics cannot be told: {error}"), "choose another --metrics"))?;
     tokio::spawn(cubicle_metrics::serve(listener, || async {
-        cubicle_metrics::whole(&[cubicle_metrics::controller::text(), cubicle_metrics::launches::text()])
+        use cubicle_metrics::{controller, launches, pool, whole};
+        whole(&[controller::text(), launches::text(), pool::text()])
     }));
     Ok(())
 }

@@ -77,6 +77,9 @@ impl Keeper {
                 None => making = true,
             }
         }
+        let ready = members.iter().filter(|one| one.status.as_ref().is_some_and(|status| status.ready_at.is_some()));
+        let wanted: u32 = context.settings.warm.members.values().sum();
+        cubicle_metrics::pool::held(ready.count(), usize::try_from(wanted).unwrap_or(usize::MAX));
         let missing = context.settings.warm.members.iter().find(|(name, wanted)| {
             let rests = self.failures.get(name.as_str()).is_some_and(|(_, until)| Instant::now() < *until);
             kept.get(name.as_str()).copied().unwrap_or_default() < **wanted && !rests

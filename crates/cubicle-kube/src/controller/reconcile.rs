@@ -286,6 +286,9 @@ async fn begin(
         }
     }
     let mut status = workspace.status.clone().unwrap_or_default();
+    if !workspace.spec.member && context.settings.warm.members.contains_key(&document.metadata.name) {
+        cubicle_metrics::pool::asked(cubicle_metrics::pool::Claim::Missed);
+    }
     status.state = Some(State::Pending);
     status.reason = String::new();
     status.launch = workspace.spec.launch;

@@ -109,6 +109,8 @@ impl Keeper {
                 wanted.reason = format!("{}; the last one could not be had: {reason}", wanted.reason);
             }
         }
+        let count = wanted.values().map(|wanted| wanted.count).sum();
+        cubicle_metrics::pool::held(supervisor.pool.count(), count);
         *locked(&supervisor.pool.wanted) = wanted.clone();
         self.retire(supervisor, &templates, &wanted, warm.max_age()).await;
         let mut homes = BTreeMap::new();
