@@ -498,7 +498,13 @@ impl Engine for KubernetesEngine {
     }
 
     async fn delete_volume(&self, user: &UserId) -> Result<(), Problem> {
-        Err(elsewhere("delete volumes", format!("delete a workspace with its home, or the claim home-{user}")))
+        Err(elsewhere(
+            "delete volumes",
+            format!(
+                "delete a workspace with its home, or its claim: `kubectl get persistentvolumeclaims -A -l {}={user}`",
+                names::OWNER
+            ),
+        ))
     }
 
     async fn doctor(&self) -> Result<Vec<DoctorFinding>, Problem> {

@@ -233,8 +233,8 @@ async fn anew(workspace: &Workspace, context: &Context, place: &Place, why: &str
     Ok(Action::requeue(Duration::ZERO))
 }
 
-/// Puts away what could not be used, so that the launch begins like any other. Its namespace is nobody's, and
-/// goes with the next look at the pool.
+/// Puts away what could not be used, so that the launch begins like any other. A namespace that was not handed
+/// over is nobody's, and goes with the next look at the pool.
 pub(super) async fn give_up(
     workspace: &Workspace,
     context: &Context,
