@@ -8,8 +8,9 @@ import sys
 import urllib.request
 from pathlib import Path
 
-# What the controller of a cluster alone tells.
-ELSEWHERE = {"cubicle_controller_reconciles", "cubicle_controller_leads"}
+# What the controller of a cluster alone tells, and what is told where traces are (tests/traces).
+ELSEWHERE = {"cubicle_controller_reconciles", "cubicle_controller_leads",
+             *(f"cubicle_{process}_trace_spans" for process in ("hub", "engine", "controller"))}
 SUFFIX = re.compile(r"_(total|bucket|sum|count|info)$")
 SAMPLE = re.compile(r"^(\w+)(\{[^}]*\})? (\S+)$")
 

@@ -14,6 +14,7 @@ use crate::problem::Problem;
 use crate::report::Report;
 use crate::reservation::{NewReservation, Reservation};
 use crate::template::Template;
+use crate::trace::TraceParent;
 use crate::workspace::{Owner, StepEvent, Usage, Workspace};
 
 /// A request to launch a template for a user.
@@ -29,6 +30,9 @@ pub struct LaunchRequest {
     /// The user's groups, for templates that are restricted.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// Where the launch belongs in the trace of whoever asks, if that is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
 }
 
 /// A connection to the notebook server of an open workspace.
@@ -119,8 +123,9 @@ pub trait Engine: Send + Sync {
     async fn workspace(&self, id: &WorkspaceId) -> Result<Workspace, Problem>;
     /// The events of the last launch so far, then live ones until it is over.
     async fn events(&self, id: &WorkspaceId) -> Result<BoxStream<'static, StepEvent>, Problem>;
-    /// Launches a stopped, refused or failed workspace again, from the first step.
-    async fn start(&self, id: &WorkspaceId) -> Result<Workspace, Problem>;
+    /// Launches a stopped, refused or failed workspace again, from the first step; `trace` is where that
+    /// belongs in the trace of whoever asks.
+    async fn start(&self, id: &WorkspaceId, trace: Option<TraceParent>) -> Result<Workspace, Problem>;
     /// Stops it; returns when nothing of it runs.
     async fn stop(&self, id: &WorkspaceId) -> Result<Workspace, Problem>;
     /// Stops and forgets it; with `volume` deletes the user's home too, unless another

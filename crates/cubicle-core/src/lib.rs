@@ -22,4 +22,5 @@ pub mod report;
 pub mod reservation;
 pub mod scan;
 pub mod template;
+pub mod trace;
 pub mod workspace;

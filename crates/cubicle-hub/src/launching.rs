@@ -12,8 +12,8 @@ use cubicle_core::workspace::Workspace;
 
 use crate::caps::Present;
 use crate::hub::{Caller, Hub, auditor_runs_nothing};
-use crate::journal;
 use crate::store::{Account, Role};
+use crate::{journal, traces};
 
 /// The longest name that a user may give a workspace, in characters.
 pub(crate) const LONGEST_NAME: usize = 64;
@@ -32,12 +32,16 @@ impl Hub {
         template: &str,
         name: &str,
     ) -> Result<Workspace, Problem> {
-        caller.require_work()?;
-        let request = request(account, template, name)?;
-        self.require_open(caller).await?;
-        self.count(caller, from, account)?;
-        let _turn = self.admit(account, &request.template).await?;
-        let workspace = self.engine.launch(request).await?;
+        let trace = traces::launching(caller);
+        let launched = async {
+            caller.require_work()?;
+            let request = LaunchRequest { trace, ..request(account, template, name)? };
+            self.require_open(caller).await?;
+            self.count(caller, from, account)?;
+            let _turn = self.admit(account, &request.template).await?;
+            self.engine.launch(request).await
+        };
+        let workspace = told(launched.await)?;
         journal::about(format!("{} of {}", workspace.id, workspace.owner.id));
         Ok(workspace)
     }
@@ -52,16 +56,20 @@ impl Hub {
         from: Option<IpAddr>,
         workspace: &Workspace,
     ) -> Result<Workspace, Problem> {
-        caller.require_work()?;
-        self.require_open(caller).await?;
-        let account = match caller {
-            Caller::Account(account) if account.id == workspace.owner.id => account.clone(),
-            // Whoever has it started, it is its owner's.
-            _ => self.store.account(workspace.owner.name.as_str()).await?,
+        let trace = traces::launching(caller);
+        let launched = async {
+            caller.require_work()?;
+            self.require_open(caller).await?;
+            let account = match caller {
+                Caller::Account(account) if account.id == workspace.owner.id => account.clone(),
+                // Whoever has it started, it is its owner's.
+                _ => self.store.account(workspace.owner.name.as_str()).await?,
+            };
+            self.count(caller, from, &account)?;
+            let _turn = self.admit(&account, &workspace.template).await?;
+            self.engine.start(&workspace.id, trace).await
         };
-        self.count(caller, from, &account)?;
-        let _turn = self.admit(&account, &workspace.template).await?;
-        self.engine.start(&workspace.id).await
+        told(launched.await)
     }
 
     /// The machine's administrator has the machine anyway.
@@ -118,6 +126,12 @@ pub(crate) fn homes(workspaces: &[Workspace], templates: &[Template]) -> Vec<Vol
     homes.into_values().collect()
 }
 
+/// Tells the trace what came of asking.
+fn told(launched: Result<Workspace, Problem>) -> Result<Workspace, Problem> {
+    traces::launched(launched.as_ref().ok().map(|workspace| &workspace.id));
+    launched
+}
+
 /// A launch for this account, with names checked.
 fn request(account: &Account, template: &str, name: &str) -> Result<LaunchRequest, Problem> {
     if account.role == Role::Auditor {
@@ -133,7 +147,13 @@ fn request(account: &Account, template: &str, name: &str) -> Result<LaunchReques
             format!("use up to {LONGEST_NAME} visible characters, or none for the template's name"),
         ));
     }
-    Ok(LaunchRequest { template, owner: account.owner(), name: name.to_owned(), groups: account.groups.clone() })
+    Ok(LaunchRequest {
+        template,
+        owner: account.owner(),
+        name: name.to_owned(),
+        groups: account.groups.clone(),
+        trace: None,
+    })
 }
 
 /// Control characters, and those that change the direction or width of what stands around them.

@@ -34,6 +34,7 @@ mod server;
 pub mod standalone;
 mod store;
 mod tls;
+mod traces;
 mod workers;
 
 pub use accounting::Prices;

@@ -35,7 +35,7 @@ impl Hub {
         if let Ok(Ok(workspaces)) = tokio::time::timeout(PATIENCE, self.engine.workspaces()).await {
             cubicle_metrics::hub::workspaces(&workspaces);
         }
-        cubicle_metrics::hub::text()
+        cubicle_metrics::hub::text() + &cubicle_metrics::traces::text("hub")
     }
 
     /// Tells metrics on a listener of their own, for ever.

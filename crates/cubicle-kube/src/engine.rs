@@ -15,6 +15,7 @@ use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
 use cubicle_core::problem::{Problem, ProblemKind};
 use cubicle_core::report::Report;
 use cubicle_core::template::Template as Document;
+use cubicle_core::trace::TraceParent;
 use cubicle_core::workspace::{Progress, State, Step, StepEvent, Usage, Workspace as Record};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -110,7 +111,7 @@ impl KubernetesEngine {
         template.document()
     }
 
-    /// Changes the specification of a workspace that is as the caller believes.
+    /// Changes a workspace that is as the caller believes, by a merge patch.
     async fn change(
         &self,
         id: &WorkspaceId,
@@ -119,10 +120,8 @@ impl KubernetesEngine {
         for _ in 0..ATTEMPTS {
             let object = self.api().get_opt(id.as_str()).await.map_err(|error| unanswered(&error))?;
             let object = object.ok_or_else(|| absent(id))?;
-            let patch = json!({
-                "metadata": {"resourceVersion": object.resource_version()},
-                "spec": change(&object)?,
-            });
+            let mut patch = change(&object)?;
+            patch["metadata"]["resourceVersion"] = json!(object.resource_version());
             match self.api().patch(id.as_str(), &PatchParams::default(), &Patch::Merge(&patch)).await {
                 Ok(changed) => {
                     self.workspaces.put(changed.clone());
@@ -280,12 +279,14 @@ impl Engine for KubernetesEngine {
             member: false,
             delete_home: false,
         };
-        if let Some(claimed) = self.claim(&spec).await? {
+        if let Some(claimed) = self.claim(&spec, request.trace).await? {
             return self.record(&claimed);
         }
         let id = WorkspaceId::from_random(rand::random());
         let mut object = Workspace::new(id.as_str(), spec);
         object.metadata.labels = Some([(names::OWNER.to_owned(), request.owner.id.to_string())].into_iter().collect());
+        object.metadata.annotations =
+            request.trace.map(|place| [(names::TRACE.to_owned(), names::trace_of(0, place))].into_iter().collect());
         let made = self.api().create(&PostParams::default(), &object).await.map_err(|error| match error {
             kube::Error::Api(status) if matches!(status.code, 403 | 422) => {
                 Problem::bad_input(format!("the cluster refused the workspace: {}", status.message), "see the template")
@@ -347,7 +348,7 @@ impl Engine for KubernetesEngine {
         Ok(tokio_stream::wrappers::ReceiverStream::new(receive).boxed())
     }
 
-    async fn start(&self, id: &WorkspaceId) -> Result<Record, Problem> {
+    async fn start(&self, id: &WorkspaceId, trace: Option<TraceParent>) -> Result<Record, Problem> {
         let started = self.change(id, |object| {
             let state = state(object);
             if state.is_live() {
@@ -356,13 +357,17 @@ impl Engine for KubernetesEngine {
                     "stop it first, or open it as it is",
                 ));
             }
-            Ok(json!({"run": true, "launch": object.spec.launch + 1}))
+            let launch = object.spec.launch + 1;
+            Ok(json!({
+                "metadata": {"annotations": {names::TRACE: trace.map(|place| names::trace_of(launch, place))}},
+                "spec": {"run": true, "launch": launch},
+            }))
         });
         self.record(&started.await?)
     }
 
     async fn stop(&self, id: &WorkspaceId) -> Result<Record, Problem> {
-        self.change(id, |_| Ok(json!({"run": false}))).await?;
+        self.change(id, |_| Ok(json!({"spec": {"run": false}}))).await?;
         let ended = self
             .wait(id, END, |object| object.is_none_or(|object| !object.spec.run && !state(object).is_live()))
             .await?;
@@ -380,7 +385,7 @@ impl Engine for KubernetesEngine {
                     "delete that one first, or keep the home",
                 ));
             }
-            self.change(id, |_| Ok(json!({"deleteHome": true}))).await?;
+            self.change(id, |_| Ok(json!({"spec": {"deleteHome": true}}))).await?;
         }
         match self.api().delete(id.as_str(), &DeleteParams::default()).await {
             Ok(_) => {}
@@ -392,7 +397,7 @@ impl Engine for KubernetesEngine {
 
     async fn verify(&self, id: &WorkspaceId, only: &[String]) -> Result<Report, Problem> {
         let asked = self.change(id, |object| match state(object) {
-            State::Running => Ok(json!({"verify": object.spec.verify + 1})),
+            State::Running => Ok(json!({"spec": {"verify": object.spec.verify + 1}})),
             _ => Err(Problem::conflict(format!("workspace \"{id}\" does not run"), "start it first")),
         });
         let asked = asked.await?.spec.verify;

@@ -7,6 +7,7 @@
 use cubicle_core::engine::Activity;
 use cubicle_core::level::Namespace;
 use cubicle_core::name::{UserId, WorkspaceId};
+use cubicle_core::trace::TraceParent;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
@@ -37,6 +38,10 @@ pub const UNCLAIMED: &str = "cubicle.dev/unclaimed";
 
 /// On a workspace: what hubs have seen its user do, as JSON.
 pub const ACTIVITY: &str = "cubicle.dev/activity";
+
+/// On a workspace: where its launch belongs in the hub's trace, as `LAUNCH/TRACEPARENT`. The number says of which
+/// launch, so that one that somebody else begins is not told as a part of an earlier request.
+pub const TRACE: &str = "cubicle.dev/trace";
 
 /// Crockford's base 32, as the identifiers of `cubicle-core` use it.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -99,6 +104,18 @@ pub fn report(id: &WorkspaceId) -> String {
 /// What hubs have last seen the user of a workspace do.
 pub fn activity(workspace: &Workspace) -> Option<Activity> {
     serde_json::from_str(workspace.annotations().get(ACTIVITY)?).ok()
+}
+
+/// The annotation for this launch.
+pub fn trace_of(launch: i64, place: TraceParent) -> String {
+    format!("{launch}/{place}")
+}
+
+/// Where the present launch of a workspace belongs. Whoever may write the object may write this: two numbers are
+/// read from it, and anything else is none.
+pub fn trace(workspace: &Workspace) -> Option<TraceParent> {
+    let (launch, place) = workspace.annotations().get(TRACE)?.split_once('/')?;
+    (launch.parse() == Ok(workspace.spec.launch)).then(|| place.parse().ok()).flatten()
 }
 
 fn digits(text: &str) -> String {
@@ -179,5 +196,27 @@ mod tests {
             prop_assert!(is_label(&Location::of(Namespace::PerUser, &identity(&one, None)).home()));
             prop_assert!(is_label(&namespace(Namespace::PerTeam, &identity(&one, Some(&team)))));
         }
+    }
+
+    #[test]
+    fn a_launch_has_its_own_place_in_a_trace_and_garbage_is_none() {
+        let place: TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().expect("a place");
+        let annotated = |launch: i64, text: &str| {
+            let workspace: Workspace = serde_json::from_value(serde_json::json!({
+                "apiVersion": "cubicle.dev/v1alpha1",
+                "kind": "Workspace",
+                "metadata": {"name": "w-0123456789ab", "annotations": {TRACE: text}},
+                "spec": {"template": "desk", "owner": {"id": "u-ba9876543210", "name": "alice"}, "launch": launch},
+            }))
+            .expect("a workspace");
+            trace(&workspace)
+        };
+        assert_eq!(annotated(3, &trace_of(3, place)), Some(place));
+        assert_eq!(annotated(4, &trace_of(3, place)), None, "an earlier launch's");
+        for garbage in ["", "/", "3/", "3", "3/garbage", "3/00-zz", &place.to_string(), "x/00-1-1-1", "3/\u{0}"] {
+            assert_eq!(annotated(3, garbage), None, "{garbage:?}");
+        }
+        let long = format!("3/{}", "0".repeat(200_000));
+        assert_eq!(annotated(3, &long), None);
     }
 }

@@ -11,6 +11,7 @@ use cubicle_core::level::EngineKind;
 use cubicle_core::plan::Situation;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::GuaranteeReport;
+use cubicle_traces::Observed;
 use ed25519_dalek::SigningKey;
 
 use crate::door::Door;
@@ -43,6 +44,8 @@ pub struct Gate<'a> {
 pub struct Proven {
     /// The verdicts of every guarantee that exists on Kubernetes.
     pub guarantees: Vec<GuaranteeReport>,
+    /// When what was tried, for the trace of the launch.
+    pub observed: Observed,
     /// Only the connection that the observations came through takes the go.
     pub door: Door,
     /// How long dials should have had, after what the controls needed, in milliseconds: when something is
@@ -113,7 +116,8 @@ pub async fn prove(
         cgroup_final: unread.clone(),
         cgroup_reference: unread,
     };
-    Ok(Proven { guarantees: judge::judge(situation, &promised, &proof), door, deadline_ms })
+    let guarantees = judge::judge(situation, &promised, &proof);
+    Ok(Proven { guarantees, observed: Observed::of(&proof), door, deadline_ms })
 }
 
 /// The gate listens a moment after its container has started.

@@ -12,6 +12,7 @@ use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
 use cubicle_core::reservation::{NewReservation, Reservation};
 use cubicle_core::template::Template;
+use cubicle_core::trace::TraceParent;
 use cubicle_core::workspace::{StepEvent, Usage, Workspace};
 use futures::stream::{BoxStream, StreamExt, unfold};
 use secrecy::SecretString;
@@ -161,8 +162,8 @@ impl Engine for LocalEngine {
         Ok(events.boxed())
     }
 
-    async fn start(&self, id: &WorkspaceId) -> Result<Workspace, Problem> {
-        self.call(Call::Start { id: id.clone() }).await
+    async fn start(&self, id: &WorkspaceId, trace: Option<TraceParent>) -> Result<Workspace, Problem> {
+        self.call(Call::Start { id: id.clone(), trace }).await
     }
 
     async fn stop(&self, id: &WorkspaceId) -> Result<Workspace, Problem> {

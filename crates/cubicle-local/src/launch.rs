@@ -3,6 +3,8 @@
 //! What is not proven is not opened: any breached or unproven promise ends here, and what was
 //! built is torn down.
 
+mod steps;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +14,13 @@ use cubicle_core::plan::Situation;
 use cubicle_core::problem::Problem;
 use cubicle_core::report::{self, GuaranteeReport, Summary};
 use cubicle_core::template::EgressMode;
-use cubicle_core::workspace::{Progress, State, Step, StepEvent};
+use cubicle_core::trace::TraceParent;
+use cubicle_core::workspace::{Progress, State, Step};
 use cubicle_core::{catalogue, judge};
 use cubicle_metrics::launches::{self, Outcome, Proof};
 use cubicle_metrics::pool::{self, Claim};
 use cubicle_sandbox::protocol::{HomeBackend, HomeSpec};
+use cubicle_traces::End;
 use jiff::Timestamp;
 
 use crate::inside::Place;
@@ -26,6 +30,7 @@ use crate::settle::{id_base, limits, secret};
 use crate::store::Row;
 use crate::supervisor::{Supervisor, locked};
 use crate::{images, sandbox, site, volumes};
+use steps::{Launch, in_line};
 
 /// How long a notebook server may take until it answers.
 const OPEN_PATIENCE: Duration = Duration::from_secs(120);
@@ -49,6 +54,14 @@ impl Failure {
             Self::Problem(problem) => format!("{} ({})", problem.what, problem.remedy),
         }
     }
+
+    /// In a word, for the trace.
+    fn end(&self) -> End {
+        match self {
+            Self::Refused(_) => End::Refused,
+            Self::Problem(problem) => End::Failed(problem.kind),
+        }
+    }
 }
 
 impl From<Problem> for Failure {
@@ -57,45 +70,19 @@ impl From<Problem> for Failure {
     }
 }
 
-/// The progress of one launch.
-struct Launch {
+/// Runs one launch to its end. Never panics on what it is given; every end is recorded.
+pub(crate) async fn run(
     supervisor: Arc<Supervisor>,
     id: WorkspaceId,
-    began: Instant,
-    step: Step,
-    /// When the step began.
-    since: Instant,
-}
-
-impl Launch {
-    fn say(&self, state: Progress, message: impl Into<String>) {
-        if state == Progress::Done {
-            launches::step_done(self.step, self.since.elapsed());
-        }
-        let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.supervisor
-            .record_event(&self.id, StepEvent { step: self.step, state, message: message.into(), elapsed_ms });
-    }
-
-    fn begin(&mut self, step: Step, message: impl Into<String>) {
-        self.step = step;
-        self.since = Instant::now();
-        self.say(Progress::Running, message);
-    }
-}
-
-/// What somebody who waits is told.
-fn in_line(place: usize, wait: Duration) -> String {
-    let seconds = wait.as_secs().max(1);
-    let about = if seconds < 90 { format!("{seconds} s") } else { format!("{} minutes", seconds.div_ceil(60)) };
-    format!("number {place} in line, about {about}")
-}
-
-/// Runs one launch to its end. Never panics on what it is given; every end is recorded.
-pub(crate) async fn run(supervisor: Arc<Supervisor>, id: WorkspaceId, member: Option<Member>) {
-    let now = Instant::now();
-    let mut launch = Launch { supervisor, id, began: now, step: Step::Request, since: now };
-    let Err(failure) = launch.path(member).await else { return launches::ended(Outcome::Open) };
+    member: Option<Member>,
+    trace: Option<TraceParent>,
+) {
+    let mut launch = Launch::new(supervisor, id, trace);
+    let Err(failure) = launch.path(member).await else {
+        launch.trace.ended(None);
+        return launches::ended(Outcome::Open);
+    };
+    launch.trace.ended(Some(failure.end()));
     launches::ended(match failure {
         Failure::Refused(_) => Outcome::Refused,
         Failure::Problem(_) => Outcome::Failed,
@@ -129,8 +116,11 @@ impl Launch {
             }
         }
         let most = site::Site::read(&supervisor.layout)?.launches_at_once();
+        let asked = Instant::now();
         let _turn = supervisor.queue.turn(most, |place, wait| self.say(Progress::Running, in_line(place, wait))).await;
-        let (row, image) = self.plan(self.request()?)?;
+        self.trace.waited(asked);
+        let row = self.request(false)?;
+        let (row, image) = self.plan(row)?;
         let situation = self.supervisor.situation(&row.private);
         let proof = catalogue::probe_plan(&situation, &[], Phase::Gate, &secret());
         let row = self.build(row, &image, &proof).await?;
@@ -141,21 +131,20 @@ impl Launch {
     }
 
     /// What was asked for.
-    fn request(&self) -> Result<Row, Failure> {
+    fn request(&mut self, warm: bool) -> Result<Row, Failure> {
         let row = self.supervisor.store.row(&self.id)?;
-        self.say(
-            Progress::Done,
-            format!(
-                "{} asked for {} at level {}",
-                row.workspace.owner.name, row.workspace.template, row.workspace.level
-            ),
-        );
+        self.trace.about(&row.workspace, warm);
+        self.done(format!(
+            "{} asked for {} at level {}",
+            row.workspace.owner.name, row.workspace.template, row.workspace.level
+        ));
         Ok(row)
     }
 
     /// The short way: a sandbox that was built and proven before anybody asked.
     async fn with(&mut self, member: Member) -> Result<(), Failure> {
-        let (row, _) = self.plan(self.request()?)?;
+        let row = self.request(true)?;
+        let (row, _) = self.plan(row)?;
         self.begin(Step::Build, "preparing the home");
         let situation = self.supervisor.situation(&row.private);
         let again: Vec<String> = catalogue::AT_A_CLAIM.iter().map(|id| (*id).to_owned()).collect();
@@ -167,15 +156,12 @@ impl Launch {
         let (home, claimed) = tokio::join!(self.home(&row), member.claim(&self.supervisor, plan));
         let claimed = claimed?;
         let home = HomeSpec { backend: home?, mount_path: row.private.template.spec.home.mount_path.clone() };
-        self.say(
-            Progress::Done,
-            format!(
-                "sandbox built {} ago with ids {} and up, home of {}",
-                report::age(age),
-                id_base(row.private.slot),
-                owner.name
-            ),
-        );
+        self.done(format!(
+            "sandbox built {} ago with ids {} and up, home of {}",
+            report::age(age),
+            id_base(row.private.slot),
+            owner.name
+        ));
         self.begin(Step::Prove, "mounting the home, and trying again what depends on it");
         let (started_at, began) = (Timestamp::now(), Instant::now());
         let (proof, known) = claimed.mount(&home).await?;
@@ -186,14 +172,12 @@ impl Launch {
         })?;
         drop(one);
         let promised = self.supervisor.promised(row.workspace.level);
+        self.trace.observed(&proof);
         let mut guarantees = judge::judge(&situation, &promised, &proof);
         carry_over(&mut guarantees, &known, &proof.plan);
         let summary = self.decide(&row, guarantees, started_at, began, Proof::Claim)?;
         let again = catalogue::AT_A_CLAIM.iter().filter(|id| promised.contains(id)).count();
-        self.say(
-            Progress::Done,
-            format!("{}; {again} tried now, the others {} ago", counted(&summary), report::age(age)),
-        );
+        self.done(format!("{}; {again} tried now, the others {} ago", counted(&summary), report::age(age)));
         self.begin(Step::Open, "the notebook turns to the home");
         self.open(&row, CLAIM_PATIENCE).await
     }
@@ -202,6 +186,7 @@ impl Launch {
     async fn give_up_member(&mut self, reason: &str) -> Result<(), Failure> {
         tracing::warn!(workspace = %self.id, reason, "a warm sandbox could not be used");
         pool::asked(Claim::GivenUp);
+        self.trace.goes_the_long_way();
         self.supervisor.tear_down(&self.id).await?;
         self.supervisor.store.update(&self.id, |row| {
             row.workspace.state = State::Pending;
@@ -227,6 +212,7 @@ impl Launch {
         if !judged.opens {
             // Nothing is built for an image that the site refuses; the report says why.
             let report = judge::report(&row.workspace, Timestamp::now(), self.began.elapsed(), judged.alone());
+            self.trace.judged(&report);
             self.supervisor.store.put_report(&self.id, &report)?;
             launches::proven(&report, Proof::Gate);
             return Err(Failure::Refused(report.refusal()));
@@ -237,13 +223,10 @@ impl Launch {
             EgressMode::AllowList => "only listed hosts",
             EgressMode::None => "no network",
         };
-        self.say(
-            Progress::Done,
-            format!(
-                "{promised} guarantees promised; {} CPU, {} memory, {} processes; {egress}",
-                limits.cpu, limits.memory, limits.pids
-            ),
-        );
+        self.done(format!(
+            "{promised} guarantees promised; {} CPU, {} memory, {} processes; {egress}",
+            limits.cpu, limits.memory, limits.pids
+        ));
         Ok((row, image))
     }
 
@@ -267,7 +250,7 @@ impl Launch {
             row.private.pid_start = status.pid_start;
         })?;
         let ids = id_base(row.private.slot);
-        self.say(Progress::Done, format!("sandbox built with ids {ids} and up, home of {}", owner.name));
+        self.done(format!("sandbox built with ids {ids} and up, home of {}", owner.name));
         Ok(row)
     }
 
@@ -295,15 +278,16 @@ impl Launch {
         let started_at = Timestamp::now();
         let began = Instant::now();
         let proof = self.supervisor.prove(&self.id, plan).await?;
+        self.trace.observed(&proof);
         let guarantees = judge::judge(situation, &promised, &proof);
         let summary = self.decide(row, guarantees, started_at, began, Proof::Gate)?;
-        self.say(Progress::Done, counted(&summary));
+        self.done(counted(&summary));
         Ok(nonce)
     }
 
     /// Makes the report of a proof, keeps it, and refuses what it does not show to be safe.
     fn decide(
-        &self,
+        &mut self,
         row: &Row,
         mut guarantees: Vec<GuaranteeReport>,
         started_at: Timestamp,
@@ -312,6 +296,7 @@ impl Launch {
     ) -> Result<Summary, Failure> {
         site::image(&self.supervisor.layout, &row.private)?.enter(&mut guarantees);
         let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
+        self.trace.judged(&report);
         self.supervisor.store.put_report(&self.id, &report)?;
         launches::proven(&report, kind);
         if report.summary.opens() && report.summary.held > 0 {
@@ -333,7 +318,7 @@ impl Launch {
             row.workspace.opened_at = Some(now);
             row.workspace.last_activity = Some(now);
         })?;
-        self.say(Progress::Done, "the notebook answers");
+        self.done("the notebook answers");
         Ok(())
     }
 }

@@ -100,7 +100,12 @@ impl Supervisor {
         let mut file = options.open(folder.join("sandbox.json")).map_err(failed)?;
         std::io::Write::write_all(&mut file, &body).map_err(failed)?;
         let log = options.open(folder.join("helper.log")).map_err(failed)?;
-        let mut child = Command::new(&self.settings.program)
+        let mut helper = Command::new(&self.settings.program);
+        // It tells no traces, and the collector's keys are no business of what stands next to a tenant.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"OTEL_")) {
+            helper.env_remove(name);
+        }
+        let mut child = helper
             .arg("internal-sandbox")
             .arg(&folder)
             .stdin(Stdio::null())

@@ -138,7 +138,8 @@ async fn tell(supervisor: &Arc<Supervisor>, listener: Option<std::net::TcpListen
                 Ok(Ok(stock)) => cubicle_metrics::engine::text(stock),
                 _ => String::new(),
             };
-            cubicle_metrics::whole(&[hub, engine, cubicle_metrics::launches::text(), cubicle_metrics::pool::text()])
+            use cubicle_metrics::{launches, pool, traces, whole};
+            whole(&[hub, engine, launches::text(), pool::text(), traces::text("engine")])
         }
     })
     .await;

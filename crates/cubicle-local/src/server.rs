@@ -134,7 +134,7 @@ async fn answer(
         }
         Call::Workspace { id } => done(&mut stream, supervisor.store.row(&id).map(|row| row.workspace)).await,
         Call::Events { id } => events(&mut stream, supervisor, &id).await,
-        Call::Start { id } => done(&mut stream, supervisor.start(&id).await).await,
+        Call::Start { id, trace } => done(&mut stream, supervisor.start(&id, trace).await).await,
         Call::Stop { id } => done(&mut stream, supervisor.stop(&id, "stopped").await).await,
         Call::Delete { id, volume } => done(&mut stream, supervisor.delete(&id, volume).await).await,
         Call::Verify { id, only } => done(&mut stream, supervisor.verify(&id, &only).await).await,

@@ -11,6 +11,7 @@ use cubicle_core::level::EngineKind;
 use cubicle_core::name::{UserId, WorkspaceId};
 use cubicle_core::problem::{Problem, ProblemKind};
 use cubicle_core::template::Template;
+use cubicle_core::trace::TraceParent;
 use cubicle_core::workspace::{State, StepEvent, Workspace};
 use cubicle_metrics::engine::Stock;
 use cubicle_sandbox::client;
@@ -178,7 +179,7 @@ impl Supervisor {
             warnings: Vec::new(),
         };
         self.store.insert(&Row { workspace: workspace.clone(), private })?;
-        self.spawn_launch(&id, member);
+        self.spawn_launch(&id, member, request.trace);
         Ok(workspace)
     }
 
@@ -219,11 +220,11 @@ impl Supervisor {
         Ok(Slot { number, reserved: Arc::clone(&self.reserved) })
     }
 
-    fn spawn_launch(self: &Arc<Self>, id: &WorkspaceId, member: Option<Member>) {
+    fn spawn_launch(self: &Arc<Self>, id: &WorkspaceId, member: Option<Member>, trace: Option<TraceParent>) {
         let live = self.live(id);
         locked(&live.events).clear();
         live.changed.send_modify(|count| *count += 1);
-        let launch = tokio::spawn(crate::launch::run(self.clone(), id.clone(), member));
+        let launch = tokio::spawn(crate::launch::run(self.clone(), id.clone(), member, trace));
         *locked(&live.launch) = Some(launch);
     }
 
@@ -253,7 +254,11 @@ impl Supervisor {
         Ok((events, receiver))
     }
 
-    pub(crate) async fn start(self: &Arc<Self>, id: &WorkspaceId) -> Result<Workspace, Problem> {
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        id: &WorkspaceId,
+        trace: Option<TraceParent>,
+    ) -> Result<Workspace, Problem> {
         let live = self.live(id);
         let _one = live.lifecycle.lock().await;
         let row = self.store.row(id)?;
@@ -276,7 +281,7 @@ impl Supervisor {
             row.private.token = secret();
             row.private.boot_id = machine::boot_id();
         })?;
-        self.spawn_launch(id, None);
+        self.spawn_launch(id, None, trace);
         Ok(row.workspace)
     }
 

@@ -12,6 +12,7 @@ use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
 use cubicle_core::problem::Problem;
 use cubicle_core::reservation::NewReservation;
 use cubicle_core::template::Template;
+use cubicle_core::trace::TraceParent;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
@@ -49,6 +50,8 @@ pub(crate) enum Call {
     },
     Start {
         id: WorkspaceId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<TraceParent>,
     },
     Stop {
         id: WorkspaceId,

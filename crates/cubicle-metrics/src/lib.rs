@@ -12,6 +12,7 @@ pub mod hub;
 pub mod launches;
 mod listener;
 pub mod pool;
+pub mod traces;
 
 pub use listener::{CONTENT_TYPE, serve};
 use prometheus_client::registry::Registry;

@@ -85,6 +85,9 @@ impl Hub {
     ) -> Result<Response<Incoming>, Problem> {
         let mut request = Request::builder().method(method).uri(path);
         request = request.header(ACCEPT, "application/json, application/problem+json, text/event-stream, text/plain");
+        if let Some(place) = crate::trace::place() {
+            request = request.header("traceparent", place.to_string());
+        }
         let body = match body {
             Some(value) => {
                 request = request.header(CONTENT_TYPE, "application/json");

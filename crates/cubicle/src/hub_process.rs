@@ -21,6 +21,13 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::from(5);
     }
     crate::trace::start();
+    let _telling = match cubicle_traces::begin("cubicle-hub") {
+        Ok(telling) => telling,
+        Err(problem) => {
+            eprintln!("error: {problem}\nhint: {}", problem.remedy);
+            return ExitCode::from(2);
+        }
+    };
     allow_many_files();
     // The engine holds the other end of standard input: when it is gone, so is its hub.
     std::thread::spawn(|| {

@@ -8,6 +8,7 @@ use cubicle_core::problem::Problem;
 use cubicle_core::report::Report;
 use cubicle_core::reservation::{NewReservation, Reservation};
 use cubicle_core::template::Template;
+use cubicle_core::trace::TraceParent;
 use cubicle_core::workspace::{StepEvent, Usage, Workspace};
 use futures::stream::{BoxStream, StreamExt, unfold};
 use http_body_util::BodyExt;
@@ -95,7 +96,7 @@ impl Engine for RemoteEngine {
         Ok(events.boxed())
     }
 
-    async fn start(&self, id: &WorkspaceId) -> Result<Workspace, Problem> {
+    async fn start(&self, id: &WorkspaceId, _: Option<TraceParent>) -> Result<Workspace, Problem> {
         self.workspace_call(Method::POST, id, "/start").await
     }
 

@@ -1,7 +1,8 @@
-//! Logs of the long-running commands, on standard error.
+//! Logs of the long-running commands, on standard error; and the trace that a short one is part of.
 
 use std::io::{self, IsTerminal};
 
+use cubicle_core::trace::TraceParent;
 use tracing_subscriber::EnvFilter;
 
 use crate::output;
@@ -26,4 +27,10 @@ pub(crate) fn start_at(level: &str) {
     if started.is_err() {
         output::note("logging was started twice");
     }
+}
+
+/// The trace that this command is part of: TRACEPARENT, as build servers and other tools set it
+/// (<https://opentelemetry.io/docs/specs/otel/context/env-carriers/>). One that cannot be read is none.
+pub(crate) fn place() -> Option<TraceParent> {
+    std::env::var("TRACEPARENT").ok()?.parse().ok()
 }

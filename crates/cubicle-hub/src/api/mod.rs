@@ -60,6 +60,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
     documented
         .into_router()
         .method_not_allowed_fallback(wrong_method)
+        .route_layer(axum::middleware::from_fn(crate::traces::follow))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&hub), journal::record))
         .layer(axum::middleware::from_fn(in_time))
         .layer(DefaultBodyLimit::max(MOST_BODY))

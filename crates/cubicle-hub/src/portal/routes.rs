@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::any;
 use cubicle_core::problem::ProblemKind;
@@ -47,6 +47,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .route("/lw-workspace/timetracker", any(time_tracker))
         .route("/lw-workspace/_status", any(healthy))
         .route("/lw-workspace/_version", any(version))
+        .route_layer(from_fn(crate::traces::follow))
         .route_layer(from_fn_with_state(Arc::clone(&hub), journal::record))
         .layer(DefaultBodyLimit::max(MOST_BODY));
     Router::new()

@@ -27,7 +27,7 @@ use cubicle_core::problem::{Problem, ProblemKind};
 use crate::hub::Hub;
 use crate::pages::{self, RenderError};
 use crate::server::Host;
-use crate::{api, fetch, journal, problem};
+use crate::{api, fetch, journal, problem, traces};
 pub(crate) use provider::account_of;
 use visitor::Visitor;
 
@@ -80,6 +80,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .route("/assets/{name}", get(asset))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route_layer(from_fn(traces::follow))
         .route_layer(from_fn_with_state(Arc::clone(&hub), journal::record))
         .fallback(nothing_here)
         .method_not_allowed_fallback(api::wrong_method)

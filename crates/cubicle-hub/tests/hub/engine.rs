@@ -13,6 +13,7 @@ use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
 use cubicle_core::problem::{Problem, ProblemKind};
 use cubicle_core::report::{Report, Summary};
 use cubicle_core::template::{API_VERSION, Template};
+use cubicle_core::trace::TraceParent;
 use cubicle_core::workspace::{Progress, State, Step, StepEvent, Usage, Workspace};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -144,7 +145,7 @@ impl Engine for TestEngine {
         Ok(past.chain(futures::stream::pending()).boxed())
     }
 
-    async fn start(&self, id: &WorkspaceId) -> Result<Workspace, Problem> {
+    async fn start(&self, id: &WorkspaceId, _: Option<TraceParent>) -> Result<Workspace, Problem> {
         self.change(id, State::Running)
     }
 

@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::open::{keep, record, wait_until_it_answers};
 use super::reconcile::{Error, Place};
 use super::status::{reason, say, set};
+use super::traces::{self, Proof};
 use super::{Context, MANAGER, decide, walls};
 use crate::engine::moment;
 use crate::names::{self, Location, OWNER};
@@ -220,8 +221,9 @@ async fn open(
     status.verified = workspace.spec.verify;
     set(&mut status, generation, "Open", true, reason::OPEN, "the notebook answers");
     keep(context, workspace, &report).await?;
-    context.write(workspace, status).await?;
+    context.write(workspace, status.clone()).await?;
     launches::proven(&report, launches::Proof::Claim);
+    traces::tell(workspace, &status, State::Running, true, Proof { observed: None, guarantees: &report.guarantees });
     launches::ended(launches::Outcome::Open);
     pool::asked(pool::Claim::Got);
     context.tell(workspace, EventType::Normal, reason::OPEN, &counted).await;

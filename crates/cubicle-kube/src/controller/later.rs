@@ -152,7 +152,7 @@ async fn see(
         let own: Vec<IpAddr> = address(pod).into_iter().collect();
         egress::admit(context, workspace, &request, &own, door.as_ref()).await?;
         Ok::<_, Error>(match proof {
-            Ok((mut guarantees, _)) => {
+            Ok((mut guarantees, ..)) => {
                 // A finding that became known since then counts.
                 let scanned = with_scan(workspace, context, document).await?;
                 context.settings.judge_image(&scanned).map_err(Error::Problem)?.enter(&mut guarantees);

@@ -13,6 +13,7 @@ mod proving;
 mod reconcile;
 mod status;
 mod templates;
+mod traces;
 mod walls;
 
 use std::collections::HashMap;
@@ -195,8 +196,8 @@ fn tell_metrics(listener: &TcpListener) -> Result<(), Problem> {
         .and_then(tokio::net::TcpListener::from_std)
         .map_err(|error| Problem::engine(format!("metrics cannot be told: {error}"), "choose another --metrics"))?;
     tokio::spawn(cubicle_metrics::serve(listener, || async {
-        use cubicle_metrics::{controller, launches, pool, whole};
-        whole(&[controller::text(), launches::text(), pool::text()])
+        use cubicle_metrics::{controller, launches, pool, traces, whole};
+        whole(&[controller::text(), launches::text(), pool::text(), traces::text("controller")])
     }));
     Ok(())
 }

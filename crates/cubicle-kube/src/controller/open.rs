@@ -14,6 +14,7 @@ use cubicle_core::problem::Problem;
 use cubicle_core::report::{GuaranteeReport, Report};
 use cubicle_core::workspace::{Progress, State, Step, Workspace as Record};
 use cubicle_metrics::launches;
+use cubicle_traces::Observed;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -29,6 +30,7 @@ use tokio::net::TcpStream;
 use super::proving::{Ahead, Proving, try_walls};
 use super::reconcile::{Error, remove, sentence};
 use super::status::{reason, say, set};
+use super::traces::{self, Proof};
 use super::{Context, MANAGER, egress, walls};
 use crate::admitted;
 use crate::door::Door;
@@ -63,7 +65,7 @@ pub(super) async fn prove_and_open(
     let differences = admitted::differences(asked, pod, &context.settings.allowed_annotations);
     if !differences.is_empty() {
         let why = format!("the admitted pod is not the one that was asked for: {}", differences.join("; "));
-        return refuse(workspace, context, pods, pod, &why).await;
+        return refuse(workspace, context, pods, pod, &why, Proof::default()).await;
     }
     let Some(ip) = address(pod) else { return Ok(Action::requeue(SOON)) };
     status.state = Some(State::Proving);
@@ -83,24 +85,25 @@ pub(super) async fn prove_and_open(
         attempt(workspace, context, pod, request, ip, (&nonce, ahead)),
     );
     let written = written?;
-    let Proven { walls, guarantees, mut gate, egress } = match proven {
+    let Proven { walls, guarantees, observed, mut gate, egress } = match proven {
         Ok(proven) => proven,
         Err(Error::Problem(problem)) if ran_for(pod) > UNPROVEN => {
             // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
-            return refuse(&written, context, pods, pod, &sentence(&problem)).await;
+            return refuse(&written, context, pods, pod, &sentence(&problem), Proof::default()).await;
         }
         Err(error) => return Err(error),
     };
     status.walls = walls;
     let report = judge::report(&record(workspace, request), started_at, began.elapsed(), guarantees);
     launches::proven(&report, launches::Proof::Gate);
+    let proof = Proof { observed: Some(&observed), guarantees: &report.guarantees };
     status.summary = Some(report.summary.into());
     status.proven_at = Some(Time(k8s_openapi::jiff::Timestamp::now()));
     let summary = report.summary;
     if !summary.opens() || summary.held == 0 {
         keep(context, workspace, &report).await?;
         let written = context.write(&written, status).await?;
-        return refuse(&written, context, pods, pod, &report.refusal()).await;
+        return refuse(&written, context, pods, pod, &report.refusal(), proof).await;
     }
     let message = format!("{} held, {} absent, {} not claimed", summary.held, summary.absent, summary.not_claimed);
     set(&mut status, generation, "Proven", true, reason::PROVEN, &message);
@@ -132,12 +135,12 @@ pub(super) async fn prove_and_open(
         Err(error) => Some(format!("the gate did not take the go: {error}")),
     };
     if let Some(why) = refused {
-        return refuse(&written, context, pods, pod, &why).await;
+        return refuse(&written, context, pods, pod, &why, proof).await;
     }
     drop(gate);
     let door = SocketAddr::new(ip, request.template.spec.port);
     if let Err(why) = wait_until_it_answers(door, token.expose_secret(), pods, pod, NOTEBOOK).await {
-        context.end(&written, State::Failed, &why).await?;
+        context.end_with(&written, State::Failed, &why, proof).await?;
         return Ok(Action::requeue(SOON));
     }
     if workspace.spec.member {
@@ -156,8 +159,9 @@ pub(super) async fn prove_and_open(
     status.verified = workspace.spec.verify;
     set(&mut status, generation, "Open", true, reason::OPEN, "the notebook answers");
     say(&mut status, Step::Open, Progress::Done, "the notebook answers");
-    context.write(&written, status).await?;
+    context.write(&written, status.clone()).await?;
     launches::ended(launches::Outcome::Open);
+    traces::tell(workspace, &status, State::Running, false, proof);
     context.tell(workspace, EventType::Normal, reason::OPEN, &message).await;
     Ok(Action::requeue(SOON))
 }
@@ -175,8 +179,9 @@ async fn refuse(
     pods: &Api<Pod>,
     pod: &Pod,
     why: &str,
+    proof: Proof<'_>,
 ) -> Result<Action, Error> {
-    context.end(workspace, State::Refused, why).await?;
+    context.end_with(workspace, State::Refused, why, proof).await?;
     remove(pods, pod).await?;
     Ok(Action::requeue(SOON))
 }
@@ -186,6 +191,7 @@ struct Proven {
     /// The walls' digests.
     walls: BTreeMap<String, String>,
     guarantees: Vec<GuaranteeReport>,
+    observed: Observed,
     /// The connection that takes the go.
     gate: Door,
     /// The egress proxy's address for this workspace, when it has one.
@@ -214,9 +220,9 @@ async fn attempt(
     let door = SocketAddr::new(ip, request.template.spec.port);
     let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let (mut guarantees, gate) = try_walls(context, request, gate, found, (nonce, ahead)).await?;
+    let (mut guarantees, observed, gate) = try_walls(context, request, gate, found, (nonce, ahead)).await?;
     context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
-    Ok(Proven { walls, guarantees, gate, egress: url })
+    Ok(Proven { walls, guarantees, observed, gate, egress: url })
 }
 
 /// What the report says about the workspace.

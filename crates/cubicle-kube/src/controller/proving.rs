@@ -11,6 +11,7 @@ use cubicle_core::plan::{Cluster, EgressDoor, Limits, Situation};
 use cubicle_core::problem::Problem;
 use cubicle_core::report::{GuaranteeReport, Verdict};
 use cubicle_core::template::Template as Document;
+use cubicle_traces::Observed;
 
 use super::open::secret;
 use super::reconcile::Error;
@@ -103,7 +104,7 @@ pub(super) async fn try_walls(
     gate: Gate<'_>,
     mut found: Proving,
     (nonce, mut ahead): (&str, Option<Ahead>),
-) -> Result<(Vec<GuaranteeReport>, Door), Error> {
+) -> Result<(Vec<GuaranteeReport>, Observed, Door), Error> {
     let key = context.gate_key.signing();
     let (mut tries, mut deadline_ms) = (0, 0);
     loop {
@@ -120,7 +121,7 @@ pub(super) async fn try_walls(
                 deadline_ms = proven.deadline_ms.saturating_mul(2).min(LONGEST_DEADLINE_MS);
                 found = found.again(context, request).await?;
             }
-            Ok(proven) => return Ok((proven.guarantees, proven.door)),
+            Ok(proven) => return Ok((proven.guarantees, proven.observed, proven.door)),
             Err(problem) if tries == TRIES => return Err(Error::Problem(problem)),
             // A reference went away meanwhile, for instance.
             Err(problem) => match found.again(context, request).await? {

@@ -11,6 +11,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use std::time::Duration;
 
+use super::traces::{self, Proof};
 use super::{Context, MANAGER};
 use crate::resources::{Condition, StepEntry, Workspace, WorkspaceStatus};
 
@@ -138,6 +139,17 @@ impl Context {
 
     /// Ends the launch in this state, with a reason for people, and tells it as an event.
     pub(super) async fn end(&self, workspace: &Workspace, state: State, why: &str) -> Result<(), kube::Error> {
+        self.end_with(workspace, state, why, Proof::default()).await
+    }
+
+    /// The same, when its proof is known.
+    pub(super) async fn end_with(
+        &self,
+        workspace: &Workspace,
+        state: State,
+        why: &str,
+        proof: Proof<'_>,
+    ) -> Result<(), kube::Error> {
         let mut status = workspace.status.clone().unwrap_or_default();
         let generation = workspace.metadata.generation;
         status.launch = workspace.spec.launch;
@@ -163,7 +175,16 @@ impl Context {
             set(&mut status, generation, "Proven", false, code, why);
         }
         set(&mut status, generation, "Open", false, code, why);
-        self.write(workspace, status).await?;
+        self.write(workspace, status.clone()).await?;
+        let before = workspace.status.as_ref();
+        let began = before.is_some_and(|before| before.launch == workspace.spec.launch && before.begun_at.is_some());
+        if began && before.and_then(|before| before.state).is_some_and(State::is_live) {
+            traces::tell(workspace, &status, state, false, proof);
+        } else if !began && state != State::Stopped {
+            // It ended before it began: what else the status says is an earlier launch's.
+            let bare = WorkspaceStatus { level: status.level, ..WorkspaceStatus::default() };
+            traces::tell(workspace, &bare, state, false, proof);
+        }
         let was_open = workspace.status.as_ref().is_some_and(|status| status.opened_at.is_some());
         match state {
             State::Refused => launches::ended(launches::Outcome::Refused),

@@ -1,6 +1,7 @@
 //! Taking a workspace that waits for somebody.
 
 use cubicle_core::problem::Problem;
+use cubicle_core::trace::TraceParent;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -13,7 +14,11 @@ use crate::resources::{Workspace, WorkspaceSpec};
 impl KubernetesEngine {
     /// Claims one that waits, for somebody who has no workspace yet: whoever has one has a home, which no pod
     /// that runs can be given. None when nothing fits.
-    pub(super) async fn claim(&self, spec: &WorkspaceSpec) -> Result<Option<Workspace>, Problem> {
+    pub(super) async fn claim(
+        &self,
+        spec: &WorkspaceSpec,
+        trace: Option<TraceParent>,
+    ) -> Result<Option<Workspace>, Problem> {
         let Some(mut all) = self.workspaces.all() else { return Ok(None) };
         if all.iter().any(|object| object.spec.owner.id == spec.owner.id) {
             return Ok(None);
@@ -30,6 +35,7 @@ impl KubernetesEngine {
                 "metadata": {
                     "resourceVersion": member.resource_version(),
                     "labels": {names::POOL: null, names::OWNER: spec.owner.id},
+                    "annotations": {names::TRACE: trace.map(|place| names::trace_of(member.spec.launch, place))},
                 },
                 "spec": {"member": false, "owner": spec.owner, "name": spec.name, "team": spec.team},
             });

@@ -72,6 +72,7 @@ impl Arguments {
             None => {}
         }
         trace::start();
+        let _telling = cubicle_traces::begin("cubicle-controller")?;
         let options = Options {
             settings: Settings::parse(&read_setting("--settings", self.settings.as_deref())?)?,
             gate_key: GateKey::parse(&read_setting("--gate-key", self.gate_key.as_deref())?)?,

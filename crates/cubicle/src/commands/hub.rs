@@ -53,6 +53,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         trace::start();
+        let _telling = cubicle_traces::begin("cubicle-hub")?;
         hub_process::allow_many_files();
         let mut configuration: HubConfig = hub_process::configuration(context.home())?;
         let route_key = RouteKey::parse(&read_setting("--route-key", Some(&self.route_key))?)?;

@@ -48,6 +48,7 @@ impl Arguments {
         trace::start();
         // The hub reads the same again; what it would refuse must not start the engine.
         hub_process::configuration(context.home())?.check(self.listen)?;
+        let _telling = cubicle_traces::begin("cubicle-engine")?;
         let options = Options {
             home: context.home().to_owned(),
             listen: self.listen,

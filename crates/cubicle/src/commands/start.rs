@@ -13,6 +13,7 @@ use crate::context::{Context, block_on};
 use crate::exit::Outcome;
 use crate::output::workspace::View;
 use crate::output::{note, safe};
+use crate::trace;
 
 /// How long a launch may go on without an event or a final state before we stop watching. The
 /// engine has its own, shorter limits for every step.
@@ -37,7 +38,7 @@ impl Arguments {
         let id: WorkspaceId = self.id.parse()?;
         block_on(async {
             let engine = context.engine()?;
-            let workspace = engine.start(&id).await?;
+            let workspace = engine.start(&id, trace::place()).await?;
             let (workspace, outcome) = if self.wait {
                 let Watched { workspace, outcome } = watch(engine.as_ref(), &id).await?;
                 (workspace, outcome)
