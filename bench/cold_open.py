@@ -19,25 +19,26 @@ PAIRS = 5
 STEPS = ["request", "plan", "build", "prove", "open"]
 
 
-def plain_command(rootfs: Path, home: Path, port: int, base: str = "/") -> list[str]:
+def plain_command(rootfs: Path, home: Path, port: int, base: str = "/", token: str = "") -> list[str]:
     """Starts `jupyter lab` as anyone would, in a chroot of the same image."""
     # A mount namespace of its own: the image is read-only for it too, its home is a plain folder.
     script = (
         'set -e; mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"; mount --bind "$2" "$1/home/user"; '
         'mount -t tmpfs tmpfs "$1/tmp"; mount -t proc proc "$1/proc"; mount --rbind /dev "$1/dev"; '
         'exec chroot --userspec=1000:1000 "$1" /usr/bin/env -i HOME=/home/user LANG=C.UTF-8 PATH=/usr/local/bin:/usr/bin:/bin '
-        '/usr/local/bin/jupyter lab --no-browser --ip 127.0.0.1 --port "$3" --ServerApp.base_url="$4" --IdentityProvider.token="" '
+        '/usr/local/bin/jupyter lab --no-browser --ip 127.0.0.1 --port "$3" --ServerApp.base_url="$4" --IdentityProvider.token="$5" '
     )
-    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "plain", str(rootfs), str(home), str(port), base]
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "plain", str(rootfs), str(home), str(port), base, token]
 
 
-def plain(rootfs: Path) -> float:
-    """Until `/api` of a plain `jupyter lab` answers."""
+@contextlib.contextmanager
+def plain_server(rootfs: Path, token: str = ""):
+    """A plain `jupyter lab` whose `/api` answers: its port, and when its start began."""
     port, home = free_port(), Path(tempfile.mkdtemp(prefix="cubicle-bench-", dir="/var/tmp"))
     os.chown(home, 1000, 1000)
     began = time.monotonic()
     process = subprocess.Popen(
-        plain_command(rootfs, home, port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        plain_command(rootfs, home, port, token=token), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
 
     def answers() -> bool:
@@ -48,11 +49,17 @@ def plain(rootfs: Path) -> float:
 
     try:
         wait_for("plain `jupyter lab`", answers, 120, 0.02)
-        return (time.monotonic() - began) * 1000
+        yield port, began
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def plain(rootfs: Path) -> float:
+    """Until `/api` of a plain `jupyter lab` answers."""
+    with plain_server(rootfs) as (_, began):
+        return (time.monotonic() - began) * 1000
 
 
 def events(database: Path, workspace: str) -> list[dict]:

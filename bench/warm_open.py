@@ -1,5 +1,5 @@
-"""From the click to the list of the user's files with a warm sandbox, against the start of plain `jupyter lab`
-of the same image in the same run. Milliseconds.
+"""From the click to the list of the user's files with a warm sandbox, and to the first executed cell, against the
+start of plain `jupyter lab` of the same image in the same run, and to its first executed cell. Milliseconds.
 
 500 people are registered and at most 10 members are held. Half of the claims are by people whom nobody has
 seen before, half by people who come back and whose home was changed after the members were ready. Nobody's
@@ -13,10 +13,12 @@ import sqlite3
 import sys
 import time
 import urllib.parse
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from cold_open import STEPS, events, plain  # noqa: E402
+import first_cell  # noqa: E402
+from cold_open import STEPS, events, plain, plain_server  # noqa: E402
 from person import Person  # noqa: E402
 from product import Product, wait_for  # noqa: E402
 
@@ -37,8 +39,9 @@ def settle(product: Product) -> None:
     time.sleep(0.5)
 
 
-def claim(person: Person, expected: set[str]) -> tuple[float, float, str]:
-    """Launches as a browser does; until the workspace is open, and until its server listed the files."""
+def claim(person: Person, expected: set[str]) -> tuple[float, float, float, str]:
+    """Launches as a browser does; until the workspace is open, until its server listed the files, and until its
+    first cell was executed."""
     began = time.monotonic()
     made = person.call("POST", "/workspaces", {"template": "jupyterlab"})
     if made.status not in (201, 202):
@@ -56,11 +59,49 @@ def claim(person: Person, expected: set[str]) -> tuple[float, float, str]:
     found = {entry["name"] for entry in listed.json()["content"]}
     if found != expected:
         raise ValueError(f"{found} is not {expected}")
-    return opened, took, workspace
+    run_cell(person, listed.url)
+    return opened, took, (time.monotonic() - began) * 1000, workspace
+
+
+def run_cell(person: Person, page: str) -> None:
+    """Executes a first cell at the workspace's origin, as its JupyterLab does."""
+    parts = urllib.parse.urlsplit(page)
+    origin = f"{parts.scheme}://{parts.netloc}"
+
+    def post(path: str, value: dict) -> dict:
+        made = person.ask("POST", f"{origin}{path}", json.dumps(value), accept="application/json", content_type="application/json",
+                          sec_fetch_site="same-origin", sec_fetch_mode="cors", sec_fetch_dest="empty")
+        if made.status != 201:
+            raise ValueError(f"{path}: {made.status} {made.text}")
+        return made.json()
+
+    def connect(path: str) -> first_cell.websocket.WebSocket:
+        cookies = "; ".join(f"{name}={value}" for name, value in person.jars[parts.hostname].items())
+        return first_cell.websocket.create_connection(f"ws://127.0.0.1:{parts.port}{path}", timeout=60, host=parts.netloc, origin=origin, cookie=cookies)
+
+    first_cell.execute_first_cell(post, connect)
+
+
+def visit_plain(rootfs: Path) -> tuple[float, float]:
+    """Until `/api` of a plain `jupyter lab` answers, and until its first cell was executed."""
+    token = "plain"
+    with plain_server(rootfs, token) as (port, began):
+        answered = (time.monotonic() - began) * 1000
+
+        def post(path: str, value: dict) -> dict:
+            headers = {"authorization": f"token {token}", "content-type": "application/json"}
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(value).encode(), headers, method="POST")
+            return json.loads(urllib.request.urlopen(asked, timeout=60).read())
+
+        def connect(path: str) -> first_cell.websocket.WebSocket:
+            return first_cell.websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=60, header=[f"Authorization: token {token}"])
+
+        first_cell.execute_first_cell(post, connect)
+        return answered, (time.monotonic() - began) * 1000
 
 
 def measure() -> tuple[list[dict], int]:
-    series = {"new": ([], []), "back": ([], [])}
+    series = {"new": ([], [], []), "back": ([], [], [])}
     shares = {step: [] for step in STEPS}
     peer = []
     with Product() as product:
@@ -76,14 +117,14 @@ def measure() -> tuple[list[dict], int]:
         settle(product)
         people = [Person(product.port).sign_in(product, f"user{number}") for number in range(CLAIMS + 1)]
         # The first of all is not counted: nobody else is the first.
-        _, _, workspace = claim(people[-1], set())
+        *_, workspace = claim(people[-1], set())
         product.run("delete", workspace)
         for person in people[:CLAIMS]:
             for kind in series:
                 settle(product)
-                opened, took, workspace = claim(person, set(FILES) if kind == "back" else set())
-                series[kind][0].append(opened)
-                series[kind][1].append(took)
+                *times, workspace = claim(person, set(FILES) if kind == "back" else set())
+                for values, took in zip(series[kind], times):
+                    values.append(took)
                 ends = {event["step"]: event["elapsed_ms"] for event in events(product.home / "engine/engine.db", workspace)
                         if event["state"] == "done"}
                 last = 0
@@ -96,10 +137,13 @@ def measure() -> tuple[list[dict], int]:
                     product.exec(workspace, "/bin/sh", "-c", f"cd /home/user && touch {' '.join(FILES)} && sync")
                 product.run("delete", workspace)
             if len(peer) < PEERS:
-                peer.append(plain(rootfs))
+                peer.append(visit_plain(rootfs))
+    answers, cells = ([visit[part] for visit in peer] for part in (0, 1))
     cases = [
-        {"case": "click to the list of files, a new user (ms)", "ours": series["new"][1], "peer": peer},
-        {"case": "click to the list of files, a returning user (ms)", "ours": series["back"][1], "peer": peer},
+        {"case": "click to the list of files, a new user (ms)", "ours": series["new"][1], "peer": answers},
+        {"case": "click to the list of files, a returning user (ms)", "ours": series["back"][1], "peer": answers},
+        {"case": "click to the first executed cell, a new user (ms)", "ours": series["new"][2], "peer": cells},
+        {"case": "click to the first executed cell, a returning user (ms)", "ours": series["back"][2], "peer": cells},
         {"case": "of which until it is open, a new user (ms)", "ours": series["new"][0]},
         {"case": "of which until it is open, a returning user (ms)", "ours": series["back"][0]},
     ]
