@@ -3,8 +3,8 @@
 Reads CUBICLE_ADDRESS, CUBICLE_PORT and CUBICLE_TOKEN. What users configure in their home still counts, except
 where the hub depends on it: address, port, token.
 
-With CUBICLE_HOME_LATER=1 the home is not there yet. The server then gets ready, takes connections but answers
-none, and goes on as soon as a home is mounted; it begins anew where the home has settings or packages of its
+With CUBICLE_HOME_LATER=1 the home is not there yet. The server then gets ready, loads a first kernel, takes connections
+but answers none, and goes on as soon as a home is mounted; it begins anew where the home has settings or packages of its
 own, which a server reads at its start.
 """
 
@@ -15,9 +15,11 @@ HERE = __file__.rpartition("/")[0]
 sys.path.insert(0, HERE)
 import prepared  # noqa: E402
 
-sys.path.remove(HERE)
 # Before anything else is imported, so that it comes prepared as well.
 prepared.use(HERE)
+import ahead  # noqa: E402
+
+sys.path.remove(HERE)
 
 import contextlib  # noqa: E402
 import datetime  # noqa: E402
@@ -97,8 +99,8 @@ def wants_its_own_start(home: Path) -> bool:
     return bool(settings) or any(place.exists() for place in packages) or not has_room(home)
 
 
-def wait_for_home(home: Path, listening: list[socket.socket], started_with: dict[str, str]) -> None:
-    """Waits until a home is mounted and whoever mounted it connects, and works in it from then on.
+def wait_for_home(home: Path, listening: list[socket.socket]) -> None:
+    """Waits until a home is mounted and whoever mounted it connects.
 
     They connect when they have proven that the home changed no wall; before that nothing in it is used.
     """
@@ -116,12 +118,6 @@ def wait_for_home(home: Path, listening: list[socket.socket], started_with: dict
             while True:
                 one.accept()[0].close()
     select.select(listening, [], [])
-    if wants_its_own_start(home):
-        # In the same sandbox, with the same arguments and variables; only that the home is there now.
-        os.environ.update(started_with)
-        os.execv(sys.executable, sys.orig_argv)
-    # The directory of the same name that the mount hides is not the home.
-    os.chdir(home)
 
 
 def options(address: str, port: str, token: str, home: Path, room: bool) -> list[str]:
@@ -169,6 +165,35 @@ def adapt(application: type) -> None:
     application.initialize_handlers = initialize_and_adapt
 
 
+class ImpatientLoop:
+    """The server's loop, which asks a kernel again soon whether a new connection hears it, and then ever later.
+
+    The first question is nearly always too early by milliseconds, since the connection is still being made when the
+    kernel answers; Jupyter's own next one comes half a second later.
+    """
+
+    FIRST = 0.01
+
+    def __init__(self, loop) -> None:
+        self.loop = loop
+
+    def __getattr__(self, name: str):
+        return getattr(self.loop, name)
+
+    def call_later(self, delay: float, callback, *arguments, **named):
+        if getattr(callback, "__name__", "") == "nudge" and arguments:
+            delay = min(delay, self.FIRST * 2 ** arguments[0])
+        return self.loop.call_later(delay, callback, *arguments, **named)
+
+
+def connect_to_kernels_soon() -> None:
+    """Gives connections to kernels the impatient loop."""
+    from jupyter_server.services.kernels.connection import channels
+    from tornado.ioloop import IOLoop
+
+    channels.IOLoop = types.SimpleNamespace(current=lambda: ImpatientLoop(IOLoop.current()))
+
+
 async def rehearse(server) -> None:
     """Answers the first requests of every visit once to itself, at a port that nobody knows, so that what they
     load is loaded."""
@@ -202,10 +227,20 @@ def wait_before_the_first_answer(server: type, home: Path, started_with: dict[st
         wanted.append((path, mode))
 
     async def rehearse_bind_and_wait(self) -> None:
+        kernel = ahead.KernelAhead()
         await rehearse(self)
+        kernel.wait()
         # Whoever finds that it listens may mount the home. The server's loop stands still until that is done.
         bind(self)
-        wait_for_home(home, list(self.http_server._sockets.values()), started_with)
+        wait_for_home(home, list(self.http_server._sockets.values()))
+        if wants_its_own_start(home):
+            kernel.end()
+            # In the same sandbox, with the same arguments and variables; only that the home is there now.
+            os.environ.update(started_with)
+            os.execv(sys.executable, sys.orig_argv)
+        # The directory of the same name that the mount hides is not the home.
+        os.chdir(home)
+        kernel.offer(self.io_loop)
         application.ensure_dir_exists = make_folder
         for path, mode in wanted:
             make_folder(path, mode)
@@ -245,6 +280,7 @@ def main() -> None:
     from jupyterlab.labapp import LabApp
 
     adapt(LabApp)
+    connect_to_kernels_soon()
     if home_later:
         from jupyter_server.serverapp import ServerApp
 
