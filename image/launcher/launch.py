@@ -4,8 +4,8 @@ Reads CUBICLE_ADDRESS, CUBICLE_PORT and CUBICLE_TOKEN. What users configure in t
 where the hub depends on it: address, port, token.
 
 With CUBICLE_HOME_LATER=1 the home is not there yet. The server then gets ready, loads a first kernel, takes connections
-but answers none, and goes on as soon as a home is mounted; it begins anew where the home has settings or packages of its
-own, which a server reads at its start.
+but answers none, and goes on when a home is mounted and somebody connects; it begins anew where the home has settings or
+packages of its own, which a server reads at its start.
 """
 
 import sys

@@ -22,6 +22,20 @@ pub enum ProblemKind {
     Engine,
 }
 
+impl ProblemKind {
+    /// The word for it in documents and traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadInput => "bad_input",
+            Self::NotFound => "not_found",
+            Self::NotAllowed => "not_allowed",
+            Self::Conflict => "conflict",
+            Self::Exhausted => "exhausted",
+            Self::Engine => "engine",
+        }
+    }
+}
+
 /// An error for people: `error: what` and `hint: remedy`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -23,6 +23,19 @@ pub enum Verdict {
     NotClaimed,
 }
 
+impl Verdict {
+    /// The word for it in documents, queries, metrics and traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Breached => "breached",
+            Self::Unproven => "unproven",
+            Self::Absent => "absent",
+            Self::NotClaimed => "not_claimed",
+        }
+    }
+}
+
 /// One attempt and its control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {

@@ -117,6 +117,17 @@ pub enum Step {
 impl Step {
     /// All five in order.
     pub const ALL: [Self; 5] = [Self::Request, Self::Plan, Self::Build, Self::Prove, Self::Open];
+
+    /// The word for it in events, metrics and traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Plan => "plan",
+            Self::Build => "build",
+            Self::Prove => "prove",
+            Self::Open => "open",
+        }
+    }
 }
 
 /// How far a step is.

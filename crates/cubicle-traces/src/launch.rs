@@ -73,7 +73,7 @@ impl Launch {
     pub fn begins(&mut self, step: Step, at: Instant) {
         if let Some(inner) = &mut self.inner {
             inner.end_step(None, at);
-            let span = span::below(&inner.tracer, &inner.span, word(step), inner.wall(at));
+            let span = span::below(&inner.tracer, &inner.span, step.as_str(), inner.wall(at));
             inner.step = Some((step, span));
         }
     }
@@ -139,7 +139,7 @@ impl Inner {
         let parent = place.map_or(Parent::None, Parent::There);
         // The hub has answered by then: it does not wait for the end.
         let span = span::open(tracer, "launch", SpanKind::Consumer, parent, began, Vec::new());
-        let step = span::below(tracer, &span, word(Step::Request), began);
+        let step = span::below(tracer, &span, Step::Request.as_str(), began);
         Self {
             tracer: tracer.clone(),
             span,
@@ -202,8 +202,8 @@ pub(crate) fn failure(
     match end {
         End::Refused => Some(("refused", refusal())),
         End::Failed(kind) => {
-            let kind = of(kind);
-            Some((kind, format!("{} failed: {kind}", step.map_or("launch", word))))
+            let kind = kind.as_str();
+            Some((kind, format!("{} failed: {kind}", step.map_or("launch", Step::as_str))))
         }
         End::Stopped => None,
     }
@@ -236,27 +236,6 @@ impl About {
             KeyValue::new("cubicle.level", self.level.to_string()),
             KeyValue::new("cubicle.engine", self.engine.to_string()),
         ]
-    }
-}
-
-pub(crate) fn word(step: Step) -> &'static str {
-    match step {
-        Step::Request => "request",
-        Step::Plan => "plan",
-        Step::Build => "build",
-        Step::Prove => "prove",
-        Step::Open => "open",
-    }
-}
-
-fn of(kind: ProblemKind) -> &'static str {
-    match kind {
-        ProblemKind::BadInput => "bad_input",
-        ProblemKind::NotFound => "not_found",
-        ProblemKind::NotAllowed => "not_allowed",
-        ProblemKind::Conflict => "conflict",
-        ProblemKind::Exhausted => "exhausted",
-        ProblemKind::Engine => "engine",
     }
 }
 

@@ -93,7 +93,7 @@ impl Observed {
             // Only ids of the catalogue: what else the tenant's side has said is nobody's name for anything.
             let Some(interval) = self.guarantees.get(&known.id) else { continue };
             let mut span = span::below(tracer, tenant, known.id.clone(), interval.from);
-            let verdict = word(known.verdict);
+            let verdict = known.verdict.as_str();
             span.set_attribute(KeyValue::new("cubicle.guarantee", known.id.clone()));
             span.set_attribute(KeyValue::new("cubicle.verdict", verdict));
             span.set_attribute(attempts(interval));
@@ -127,21 +127,11 @@ pub(crate) fn stops(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Breached | Verdict::Unproven)
 }
 
-pub(crate) fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Held => "held",
-        Verdict::Breached => "breached",
-        Verdict::Unproven => "unproven",
-        Verdict::Absent => "absent",
-        Verdict::NotClaimed => "not_claimed",
-    }
-}
-
 /// Which guarantees stop a launch, in words of the catalogue.
 pub(crate) fn refusal(report: &[GuaranteeReport]) -> String {
     let named = |verdict| {
         let ids: Vec<&str> = report.iter().filter(|one| one.verdict == verdict).map(|one| one.id.as_str()).collect();
-        (!ids.is_empty()).then(|| format!("{}: {}", word(verdict), ids.join(", ")))
+        (!ids.is_empty()).then(|| format!("{}: {}", verdict.as_str(), ids.join(", ")))
     };
     let parts: Vec<String> = [Verdict::Breached, Verdict::Unproven].into_iter().filter_map(named).collect();
     if parts.is_empty() { "nothing was proven".to_owned() } else { parts.join("; ") }

@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, SpanKind};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
-use crate::launch::{About, End, failure, outcome, word};
+use crate::launch::{About, End, failure, outcome};
 use crate::proof::{self, Observed};
 use crate::span::{self, Parent};
 
@@ -69,7 +69,7 @@ fn tell_with(tracer: &SdkTracer, recorded: &Recorded<'_>) {
                 span.end_with_timestamp(wall(since));
             }
             let from = if one.state == Progress::Running { one.elapsed } else { since };
-            open = Some((one.step, span::below(tracer, &launch, word(one.step), wall(from))));
+            open = Some((one.step, span::below(tracer, &launch, one.step.as_str(), wall(from))));
         }
         since = one.elapsed;
         if one.state == Progress::Running {

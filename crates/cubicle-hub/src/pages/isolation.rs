@@ -26,7 +26,7 @@ pub struct View {
 
 /// Reads the query `verdict`; anything else means all.
 pub fn verdict_of_query(text: &str) -> Option<Verdict> {
-    words::VERDICTS.into_iter().find(|verdict| words::verdict_key(verdict) == text)
+    words::VERDICTS.into_iter().find(|verdict| verdict.as_str() == text)
 }
 
 /// One wall around the workspace, from the outermost to what it touches.

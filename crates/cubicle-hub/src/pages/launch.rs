@@ -41,7 +41,7 @@ struct StepRow<'a> {
 
 impl StepRow<'_> {
     fn key(&self) -> &'static str {
-        words::step_key(&self.step)
+        self.step.as_str()
     }
 
     fn state(&self) -> &'static str {

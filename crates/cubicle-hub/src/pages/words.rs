@@ -141,14 +141,6 @@ pub(super) fn verdict(verdict: &Verdict) -> &'static str {
     }
 }
 
-/// The value of the query `verdict`, the same word as in the report's JSON.
-pub(super) fn verdict_key(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::NotClaimed => "not_claimed",
-        other => self::verdict(other),
-    }
-}
-
 /// The sign before [`verdict`].
 pub(super) fn verdict_sign(verdict: &Verdict) -> &'static str {
     match verdict {
@@ -190,17 +182,6 @@ pub(super) fn step(step: &Step) -> &'static str {
         Step::Build => "Build",
         Step::Prove => "Prove",
         Step::Open => "Open",
-    }
-}
-
-/// The step's name in events.
-pub(super) fn step_key(step: &Step) -> &'static str {
-    match step {
-        Step::Request => "request",
-        Step::Plan => "plan",
-        Step::Build => "build",
-        Step::Prove => "prove",
-        Step::Open => "open",
     }
 }
 

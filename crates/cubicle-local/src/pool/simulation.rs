@@ -14,7 +14,7 @@ const QUIET: i64 = 1;
 /// Seconds that a launch without a member keeps the machine busy.
 const COLD: i64 = 1;
 /// Memory of a member that waits, in MiB.
-const MEMBER: i64 = 60;
+const MEMBER: i64 = 90;
 /// How often the policy looks, in seconds.
 const LOOK: i64 = 60;
 

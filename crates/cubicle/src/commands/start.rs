@@ -128,7 +128,7 @@ impl ProgressLines {
         self.clear();
         let line = format!(
             "[{number}/5] {:<8} {word:<6} {:>7}  {}",
-            step_word(event.step),
+            event.step.as_str(),
             format!("{} ms", event.elapsed_ms),
             safe::line(&event.message)
         );
@@ -148,15 +148,5 @@ impl ProgressLines {
         if std::mem::take(&mut self.pending) {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
         }
-    }
-}
-
-fn step_word(step: Step) -> &'static str {
-    match step {
-        Step::Request => "request",
-        Step::Plan => "plan",
-        Step::Build => "build",
-        Step::Prove => "prove",
-        Step::Open => "open",
     }
 }

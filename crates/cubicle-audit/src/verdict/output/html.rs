@@ -82,7 +82,7 @@ pub fn html(report: &Report) -> String {
             let _ = write!(
                 page,
                 "<{open} class=\"tile {}\" title=\"{}\">{}</{close}>",
-                word(ruling.verdict),
+                ruling.verdict.as_str(),
                 escaped(&title),
                 escaped(&ruling.id)
             );
@@ -124,19 +124,9 @@ fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Held => "held",
-        Verdict::Breached => "breached",
-        Verdict::Unproven => "unproven",
-        Verdict::Absent => "absent",
-        Verdict::NotClaimed => "not_claimed",
-    }
-}
-
-/// The same as a sentence has it.
+/// A verdict as a sentence has it.
 fn said(verdict: Verdict) -> String {
-    word(verdict).replace('_', " ")
+    verdict.as_str().replace('_', " ")
 }
 
 fn capital(text: &str) -> String {
@@ -175,7 +165,7 @@ fn one(alike: &Alike<'_>, is_first: bool) -> String {
     let id = if is_first { format!(" id=\"{}\"", escaped(&finding.alias)) } else { String::new() };
     let mut text = format!(
         "<details{id}><summary><b class=\"{}\">{label}</b> <code>{}</code> {}</summary>",
-        word(finding.verdict),
+        finding.verdict.as_str(),
         escaped(&finding.alias),
         escaped(&finding.claim())
     );
