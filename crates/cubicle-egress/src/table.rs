@@ -3,7 +3,7 @@
 //! API server for that.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -54,6 +54,8 @@ async fn take(stream: UnixStream, newest: &watch::Sender<Option<Arc<Table>>>) ->
 
 /// A line of the process's own log, beside the decisions.
 fn tell(what: &str) {
-    let line = serde_json::json!({"time": jiff::Timestamp::now().to_string(), "table": what});
-    eprintln!("{line}");
+    let mut line = serde_json::json!({"time": jiff::Timestamp::now().to_string(), "table": what}).to_string();
+    line.push('\n');
+    // In one piece: the decisions are written to the same file meanwhile. One that cannot be written is lost.
+    let _ = io::stderr().write_all(line.as_bytes());
 }
