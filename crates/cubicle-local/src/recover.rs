@@ -86,15 +86,18 @@ pub(crate) fn exit_reason(layout: &Layout, id: &WorkspaceId) -> String {
 /// live in its helper's mount namespace, and its loop device frees itself: both go with it.
 pub(crate) async fn remove_remains(layout: &Layout, id: &WorkspaceId) -> Result<(), Problem> {
     let folder = layout.workspace(id);
-    if let Some(pid) = helper(&folder) {
-        // A helper that is already gone is what we want.
-        let _ = kill(pid, Signal::SIGKILL);
-    }
     let group = format!("/cubicle/{id}");
     // A process that waits for its disk ends when that answers; on a busy machine not at once.
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        match cgroup::kill_and_remove(&group) {
+        // Before the control group: a runtime's process that a killed helper left makes it anew.
+        let helpers = helpers(&folder);
+        for pid in &helpers {
+            // One that is already gone is what we want.
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        let removed = if helpers.is_empty() { cgroup::kill_and_remove(&group) } else { Err(ends(&helpers)) };
+        match removed {
             Ok(()) => break,
             Err(error) if Instant::now() > deadline => {
                 return Err(Problem::engine(
@@ -102,7 +105,8 @@ pub(crate) async fn remove_remains(layout: &Layout, id: &WorkspaceId) -> Result<
                     "look at them in the cgroup /cubicle; a process in uninterruptible sleep waits for its disk",
                 ));
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) if helpers.is_empty() => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
         }
     }
     for name in ["helper.sock", "helper.pid", "bundle", "runtime"] {
@@ -112,11 +116,23 @@ pub(crate) async fn remove_remains(layout: &Layout, id: &WorkspaceId) -> Result<
     Ok(())
 }
 
-/// The helper's pid, if that process still is the helper of this folder.
-fn helper(folder: &Path) -> Option<Pid> {
-    let pid: i32 = std::fs::read_to_string(folder.join("helper.pid")).ok()?.trim().parse().ok()?;
-    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let command = String::from_utf8_lossy(&command).into_owned();
-    let ours = command.contains("internal-sandbox") && command.contains(folder.to_string_lossy().as_ref());
-    ours.then(|| Pid::from_raw(pid))
+fn ends(helpers: &[Pid]) -> std::io::Error {
+    std::io::Error::other(format!("helpers {helpers:?} were killed and have not ended"))
+}
+
+/// The helper of this folder and what it forked that has not become another program yet: the processes with which a
+/// runtime builds outlive a helper that is killed, and wait for it without end.
+fn helpers(folder: &Path) -> Vec<Pid> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            // Empty for one that has ended and is not reaped.
+            let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let mut words = command.split(|byte| *byte == 0).skip(1);
+            let ours = words.next()? == b"internal-sandbox" && words.next()? == folder.as_os_str().as_encoded_bytes();
+            ours.then(|| Pid::from_raw(pid))
+        })
+        .collect()
 }

@@ -26,6 +26,8 @@ use crate::supervisor::{Supervisor, unexpected};
 
 /// How long building a sandbox may take, in seconds.
 const BUILD_SECONDS: u64 = 60;
+/// How long what a helper has said may take to be read when it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long to wait for a listener before looking whether the notebook has ended.
 const LISTEN_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -115,10 +117,21 @@ impl Supervisor {
             .map_err(failed)?;
         let output = child.stdout.take().ok_or_else(|| Problem::engine("the helper has no output", ""))?;
         // Reaps the helper whenever it ends; it is not tied to this launch.
-        tokio::spawn(async move { child.wait().await });
+        let end = tokio::spawn(async move { child.wait().await });
         let mut line = String::new();
         let mut reader = BufReader::new(output.take(1 << 20));
-        let read = tokio::time::timeout(Duration::from_secs(BUILD_SECONDS), reader.read_line(&mut line)).await;
+        let read = {
+            let mut reading = std::pin::pin!(reader.read_line(&mut line));
+            let ended = async {
+                let _ = end.await;
+                // What it has said is in the pipe; its end may not be, as what it forked holds the pipe too.
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            tokio::select! {
+                read = tokio::time::timeout(Duration::from_secs(BUILD_SECONDS), &mut reading) => read,
+                () = ended => Ok(Ok(0)),
+            }
+        };
         match read {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(failed(error)),
