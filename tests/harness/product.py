@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -167,8 +168,18 @@ class Product:
         return self.exec(workspace, "/usr/bin/python3", "-c", code, accept=accept, timeout=timeout).stdout.decode()
 
     def helper_pid(self, workspace: str) -> int:
-        """The process that keeps a sandbox."""
-        return int((self.home / "workspaces" / workspace / "helper.pid").read_text())
+        """The process that keeps a workspace, or a sandbox that is nobody's."""
+        return int((self.home / "workspaces" / self.sandbox(workspace) / "helper.pid").read_text())
+
+    def sandboxes(self) -> dict[str, str]:
+        """The sandbox of each workspace: its own identifier, or that of one that was ready when it was started again."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.home}/engine/engine.db?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT id, private FROM workspace").fetchall()
+        return {workspace: json.loads(private).get("sandbox", workspace) for workspace, private in rows}
+
+    def sandbox(self, workspace: str) -> str:
+        """The folder of a workspace below `workspaces`."""
+        return self.sandboxes().get(workspace, workspace)
 
     def hub_pid(self) -> int | None:
         """The hub's process, when it runs."""

@@ -58,7 +58,7 @@ async fn look(supervisor: &Arc<Supervisor>, row: &Row) -> Result<(), cubicle_cor
     if status.as_ref().is_none_or(|status| status.exit.is_some()) {
         return ended(supervisor, id).await;
     }
-    let answer = client::request(&supervisor.layout.workspace(id), &Request::Usage).await?;
+    let answer = client::request(&supervisor.folder(id), &Request::Usage).await?;
     let Response::Usage { cgroup, home_used, home_limit, frozen } = answer else { return Ok(()) };
     let works = works(supervisor, id, cgroup.cpu_usage_us);
     let activity = *locked(&supervisor.live(id).activity);
@@ -96,7 +96,7 @@ async fn look(supervisor: &Arc<Supervisor>, row: &Row) -> Result<(), cubicle_cor
 async fn freeze(supervisor: &Supervisor, row: &Row) -> Result<(), cubicle_core::problem::Problem> {
     let id = &row.workspace.id;
     let request = Request::Freeze { port: row.private.template.spec.port };
-    match client::request(&supervisor.layout.workspace(id), &request).await? {
+    match client::request(&supervisor.folder(id), &request).await? {
         Response::Frozen => tracing::debug!(workspace = %id, "nobody uses it; it stands still"),
         other => return Err(crate::supervisor::unexpected("Freeze", &other)),
     }
@@ -149,7 +149,7 @@ async fn ended(supervisor: &Arc<Supervisor>, id: &WorkspaceId) -> Result<(), cub
     if supervisor.store.row(id)?.workspace.state != State::Running {
         return Ok(());
     }
-    let reason = recover::exit_reason(&supervisor.layout, id);
+    let reason = recover::exit_reason(&supervisor.folder(id));
     supervisor.tear_down(id).await?;
     supervisor.store.update(id, |row| {
         row.workspace.state = State::Failed;

@@ -23,7 +23,7 @@ impl Supervisor {
             let home = volumes::used(&self.layout, &row.workspace.owner.id);
             return Ok(Usage { home, home_limit: volume.and_then(|volume| volume.limit), ..Usage::default() });
         }
-        match client::request(&self.layout.workspace(id), &Request::Usage).await? {
+        match client::request(&self.folder(id), &Request::Usage).await? {
             Response::Usage { cgroup, home_used, home_limit, frozen } => Ok(Usage {
                 cpu_us: cgroup.cpu_usage_us,
                 memory: cgroup.memory_usage,
@@ -46,7 +46,7 @@ impl Supervisor {
     /// The last lines that a notebook printed.
     pub(crate) fn tail_of_log(&self, id: &WorkspaceId) -> String {
         const SHOWN: usize = 64 << 10;
-        let bytes = std::fs::read(self.layout.workspace(id).join("notebook.log")).unwrap_or_default();
+        let bytes = std::fs::read(self.folder(id).join("notebook.log")).unwrap_or_default();
         let tail = &bytes[bytes.len().saturating_sub(SHOWN)..];
         String::from_utf8_lossy(tail).into_owned()
     }
@@ -88,7 +88,7 @@ impl Supervisor {
         if command.is_empty() {
             return Err(Problem::bad_input("exec needs a command", "write it after --, for example `-- id`"));
         }
-        client::exec(&self.layout.workspace(id), command, streams).await
+        client::exec(&self.folder(id), command, streams).await
     }
 
     pub(crate) fn record_activity(&self, id: &WorkspaceId, activity: Activity) -> Result<(), Problem> {

@@ -27,8 +27,8 @@ use crate::inside::Place;
 use crate::pool::Member;
 use crate::proving::carry_over;
 use crate::settle::{id_base, limits, secret};
-use crate::store::Row;
-use crate::supervisor::{Supervisor, locked};
+use crate::store::{Private, Row};
+use crate::supervisor::{Supervisor, locked, remove_folder};
 use crate::{images, sandbox, site, volumes};
 use steps::{Launch, in_line};
 
@@ -187,13 +187,17 @@ impl Launch {
         tracing::warn!(workspace = %self.id, reason, "a warm sandbox could not be used");
         pool::asked(Claim::GivenUp);
         self.trace.goes_the_long_way();
+        let given_up = self.supervisor.sandbox(&self.id);
         self.supervisor.tear_down(&self.id).await?;
         self.supervisor.store.update(&self.id, |row| {
             row.workspace.state = State::Pending;
             row.workspace.pid = None;
             // What a sandbox knew that is gone is worth nothing from now on.
-            row.private.token = secret();
+            row.private = Private::new(row.private.template.clone(), row.private.slot, row.private.image.clone());
         })?;
+        if given_up != self.id {
+            remove_folder(&self.supervisor.layout.workspace(&given_up));
+        }
         self.begin(Step::Request, "the sandbox that was ready could not be used; building one");
         Ok(())
     }

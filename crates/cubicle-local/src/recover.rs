@@ -41,7 +41,7 @@ async fn adopt(supervisor: &Arc<Supervisor>, row: &Row) -> Result<(), Problem> {
     let (state, reason) = match (rebooted, row.workspace.state) {
         (true, _) => (State::Stopped, "the machine was restarted".to_owned()),
         (_, State::Stopping) => (State::Stopped, "stopped".to_owned()),
-        (_, State::Running) => (State::Failed, exit_reason(&supervisor.layout, id)),
+        (_, State::Running) => (State::Failed, exit_reason(&supervisor.folder(id))),
         _ => (State::Failed, "the engine ended during the launch; start it again".to_owned()),
     };
     if !rebooted {
@@ -58,8 +58,7 @@ async fn adopt(supervisor: &Arc<Supervisor>, row: &Row) -> Result<(), Problem> {
 
 /// Ends what runs without a record: left by an engine that was killed while it deleted.
 async fn remove_orphans(supervisor: &Supervisor) -> Result<(), Problem> {
-    let known: Vec<String> =
-        supervisor.store.rows()?.into_iter().map(|row| row.workspace.id.as_str().to_owned()).collect();
+    let known: Vec<String> = supervisor.store.rows()?.iter().map(|row| row.sandbox().as_str().to_owned()).collect();
     let entries = std::fs::read_dir(supervisor.layout.workspaces()).into_iter().flatten().flatten();
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -72,17 +71,17 @@ async fn remove_orphans(supervisor: &Supervisor) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Why the notebook of a workspace ended, as its helper wrote it down.
-pub(crate) fn exit_reason(layout: &Layout, id: &WorkspaceId) -> String {
+/// Why the notebook of a sandbox ended, as its helper wrote it down in this folder.
+pub(crate) fn exit_reason(folder: &Path) -> String {
     #[derive(Deserialize)]
     struct Exit {
         reason: String,
     }
-    let text = std::fs::read_to_string(layout.workspace(id).join("exit.json")).unwrap_or_default();
+    let text = std::fs::read_to_string(folder.join("exit.json")).unwrap_or_default();
     serde_json::from_str::<Exit>(&text).map_or_else(|_| "its helper process ended".to_owned(), |exit| exit.reason)
 }
 
-/// Ends helper and workspace by force and removes what they leave. The mounts of a sandbox
+/// Ends helper and sandbox by force and removes what they leave. The mounts of a sandbox
 /// live in its helper's mount namespace, and its loop device frees itself: both go with it.
 pub(crate) async fn remove_remains(layout: &Layout, id: &WorkspaceId) -> Result<(), Problem> {
     let folder = layout.workspace(id);
@@ -101,7 +100,7 @@ pub(crate) async fn remove_remains(layout: &Layout, id: &WorkspaceId) -> Result<
             Ok(()) => break,
             Err(error) if Instant::now() > deadline => {
                 return Err(Problem::engine(
-                    format!("processes of workspace \"{id}\" cannot be ended: {error}"),
+                    format!("processes of sandbox \"{id}\" cannot be ended: {error}"),
                     "look at them in the cgroup /cubicle; a process in uninterruptible sleep waits for its disk",
                 ));
             }

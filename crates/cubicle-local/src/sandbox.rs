@@ -152,7 +152,7 @@ impl Supervisor {
 
     /// Has the gate of a built sandbox prove.
     pub(crate) async fn prove(&self, id: &WorkspaceId, plan: ProbePlan) -> Result<Box<Proof>, Problem> {
-        match client::request(&self.layout.workspace(id), &Request::Prove { plan }).await? {
+        match client::request(&self.folder(id), &Request::Prove { plan }).await? {
             Response::Proof(proof) => Ok(proof),
             other => Err(unexpected("Prove", &other)),
         }
@@ -160,7 +160,7 @@ impl Supervisor {
 
     /// Has a probe prove beside the notebook.
     pub(crate) async fn prove_later(&self, id: &WorkspaceId, plan: ProbePlan) -> Result<Box<Proof>, Problem> {
-        match client::request(&self.layout.workspace(id), &Request::Verify { plan }).await? {
+        match client::request(&self.folder(id), &Request::Verify { plan }).await? {
             Response::Proof(proof) => Ok(proof),
             other => Err(unexpected("Verify", &other)),
         }
@@ -168,7 +168,7 @@ impl Supervisor {
 
     /// Starts the notebook of a sandbox that was proven with this nonce.
     pub(crate) async fn go(&self, id: &WorkspaceId, nonce: String) -> Result<(), Problem> {
-        match client::request(&self.layout.workspace(id), &Request::Go { nonce }).await? {
+        match client::request(&self.folder(id), &Request::Go { nonce }).await? {
             Response::Started => Ok(()),
             other => Err(unexpected("Go", &other)),
         }
@@ -214,7 +214,7 @@ impl Supervisor {
             }
             let ended = match self.status(id).await {
                 Ok(status) => status.exit,
-                Err(_) => Some(crate::recover::exit_reason(&self.layout, id)),
+                Err(_) => Some(crate::recover::exit_reason(&self.folder(id))),
             };
             if let Some(reason) = ended {
                 let log = self.tail_of_log(id);

@@ -11,7 +11,7 @@ use cubicle_core::reservation::Reservation;
 use cubicle_core::template::Template;
 use cubicle_core::workspace::{StepEvent, Workspace};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rusqlite_migration::{M, Migrations};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,12 +34,16 @@ pub(crate) struct Private {
     pub(crate) boot_id: String,
     /// Start time of the first process, in clock ticks since boot, against pid reuse.
     pub(crate) pid_start: u64,
+    /// The sandbox that it runs in, or ran in last, when that has an identifier of its own: one that was ready when
+    /// this workspace was started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sandbox: Option<WorkspaceId>,
 }
 
 impl Private {
     /// Of a sandbox that is not built yet.
     pub(crate) fn new(template: Template, slot: u32, image: String) -> Self {
-        Self { template, slot, image, token: secret(), boot_id: machine::boot_id(), pid_start: 0 }
+        Self { template, slot, image, token: secret(), boot_id: machine::boot_id(), pid_start: 0, sandbox: None }
     }
 }
 
@@ -48,6 +52,13 @@ impl Private {
 pub(crate) struct Row {
     pub(crate) workspace: Workspace,
     pub(crate) private: Private,
+}
+
+impl Row {
+    /// The identifier of the sandbox that it runs in, or ran in last.
+    pub(crate) fn sandbox(&self) -> &WorkspaceId {
+        self.private.sandbox.as_ref().unwrap_or(&self.workspace.id)
+    }
 }
 
 /// The database.
@@ -159,17 +170,26 @@ impl Store {
                 params![id.as_str(), created_at.to_string(), text(&row.workspace)?, text(&row.private)?],
             )
             .map_err(database)?;
-        transaction
-            .execute(
-                "INSERT INTO arrival (template, at) VALUES (?1, ?2)",
-                params![template.as_str(), created_at.as_second()],
-            )
-            .map_err(database)?;
+        arrived(&transaction, template, *created_at)?;
         transaction.commit().map_err(database)
     }
 
     /// Changes one workspace in one transaction and returns it.
     pub(crate) fn update(&self, id: &WorkspaceId, change: impl FnOnce(&mut Row)) -> Result<Row, Problem> {
+        self.change(id, change, |_, _| Ok(()))
+    }
+
+    /// Changes one workspace that is started again, and records that its template was asked for.
+    pub(crate) fn restart(&self, id: &WorkspaceId, change: impl FnOnce(&mut Row)) -> Result<Row, Problem> {
+        self.change(id, change, |transaction, row| arrived(transaction, &row.workspace.template, Timestamp::now()))
+    }
+
+    fn change(
+        &self,
+        id: &WorkspaceId,
+        change: impl FnOnce(&mut Row),
+        also: impl FnOnce(&Transaction<'_>, &Row) -> Result<(), Problem>,
+    ) -> Result<Row, Problem> {
         let mut connection = self.lock();
         let transaction = connection.transaction().map_err(database)?;
         let (document, private): (String, String) = transaction
@@ -187,6 +207,7 @@ impl Store {
                 params![id.as_str(), text(&row.workspace)?, text(&row.private)?],
             )
             .map_err(database)?;
+        also(&transaction, &row)?;
         transaction.commit().map_err(database)?;
         Ok(row)
     }
@@ -300,6 +321,12 @@ impl Store {
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(database)?;
         rows.map(|row| parse(&row.map_err(database)?)).collect()
     }
+}
+
+fn arrived(transaction: &Transaction<'_>, template: &TemplateName, at: Timestamp) -> Result<(), Problem> {
+    let values = params![template.as_str(), at.as_second()];
+    transaction.execute("INSERT INTO arrival (template, at) VALUES (?1, ?2)", values).map_err(database)?;
+    Ok(())
 }
 
 fn text<T: Serialize>(value: &T) -> Result<String, Problem> {

@@ -2,7 +2,7 @@
 //! them but the path of a launch, which is in `launch`.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +24,6 @@ use crate::layout::Layout;
 use crate::machine;
 use crate::pool::{Member, Pool};
 use crate::queue::Queue;
-use crate::settle::secret;
 use crate::site::Site;
 use crate::store::{Private, Row, Store};
 use crate::templates::no_template;
@@ -268,20 +267,28 @@ impl Supervisor {
                 "stop it first",
             ));
         }
+        let earlier = row.sandbox().clone();
         // The template may have changed since: what is launched is what it says now.
         let template = self.store.template(&row.workspace.template)?.unwrap_or(row.private.template);
         self.can_provide(&template)?;
-        let row = self.store.update(id, |row| {
+        let member = self.warm(&template);
+        let row = self.store.restart(id, |row| {
             row.workspace.state = State::Pending;
             row.workspace.reason.clear();
             row.workspace.level = template.spec.level;
             row.workspace.stops_at = None;
             row.workspace.warnings.clear();
-            row.private.template = template;
-            row.private.token = secret();
-            row.private.boot_id = machine::boot_id();
+            row.private = match &member {
+                // Its range of ids, its token and all else that a sandbox has of its own.
+                Some(member) => Private { sandbox: Some(member.id.clone()), ..member.private.clone() },
+                None => Private::new(template, row.private.slot, String::new()),
+            };
         })?;
-        self.spawn_launch(id, None, trace);
+        if *row.sandbox() != earlier {
+            // Only its log is still there.
+            remove_folder(&self.layout.workspace(&earlier));
+        }
+        self.spawn_launch(id, member, trace);
         Ok(row.workspace)
     }
 
@@ -323,13 +330,9 @@ impl Supervisor {
             ));
         }
         self.stop(id, "deleted").await?;
+        let folder = self.folder(id);
         self.store.delete(id)?;
-        let folder = self.layout.workspace(id);
-        if let Err(error) = std::fs::remove_dir_all(&folder)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, folder = %folder.display(), "the workspace's folder was not removed");
-        }
+        remove_folder(&folder);
         locked(&self.live).remove(id);
         if volume { self.delete_volume(&owner.id).await } else { Ok(()) }
     }
@@ -361,19 +364,29 @@ impl Supervisor {
             .collect())
     }
 
+    /// The sandbox of a workspace; a member of the pool is its own.
+    pub(crate) fn sandbox(&self, id: &WorkspaceId) -> WorkspaceId {
+        self.store.row(id).map_or_else(|_| id.clone(), |row| row.sandbox().clone())
+    }
+
+    /// The folder of the sandbox of a workspace, or of a member of the pool.
+    pub(crate) fn folder(&self, id: &WorkspaceId) -> PathBuf {
+        self.layout.workspace(&self.sandbox(id))
+    }
+
     /// Ends everything of a workspace that may run, whatever state its helper is in.
     pub(crate) async fn tear_down(&self, id: &WorkspaceId) -> Result<(), Problem> {
-        let folder = self.layout.workspace(id);
+        let folder = self.folder(id);
         let asked =
             tokio::time::timeout(Duration::from_secs(30), client::request(&folder, &Request::Stop { grace_ms: 5000 }));
         if !matches!(asked.await, Ok(Ok(Response::Stopped))) {
-            crate::recover::remove_remains(&self.layout, id).await?;
+            crate::recover::remove_remains(&self.layout, &self.sandbox(id)).await?;
         }
         Ok(())
     }
 
     pub(crate) async fn status(&self, id: &WorkspaceId) -> Result<Status, Problem> {
-        match client::request(&self.layout.workspace(id), &Request::Status).await? {
+        match client::request(&self.folder(id), &Request::Status).await? {
             Response::Status(status) => Ok(status),
             other => Err(unexpected("Status", &other)),
         }
@@ -396,6 +409,15 @@ pub(crate) fn state_word(state: State) -> &'static str {
         State::Stopped => "stopped",
         State::Refused => "refused",
         State::Failed => "failed",
+    }
+}
+
+/// Removes what a sandbox that has ended has left: its logs.
+pub(crate) fn remove_folder(folder: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, folder = %folder.display(), "the folder of a sandbox was not removed");
     }
 }
 
