@@ -10,7 +10,8 @@ import urllib.parse
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests/harness"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests/harness")]
+import first_cell  # noqa: E402
 from person import Person  # noqa: E402
 
 
@@ -43,8 +44,11 @@ def main() -> None:
     listed = person.follow(f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
     answered = time.monotonic()
     found = sorted(entry["name"] for entry in listed.json()["content"])
+    address, port = person.address
+    first_cell.execute_at_workspace(person, listed.url, f"wss://{address}:{port}", sslopt={"cert_reqs": ssl.CERT_NONE, "check_hostname": False})
+    executed = time.monotonic()
     json.dump({"workspace": workspace, "opened": (opened - began) * 1000, "listed": (answered - began) * 1000,
-               "files": found}, sys.stdout)
+               "executed": (executed - began) * 1000, "files": found}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From the click to the list of the user's files on a cluster with warm workspaces, against a bare pod of the same
+"""From the click to the list of the user's files and to the first executed cell on a cluster with warm workspaces, against a bare pod of the same
 image in the same run. Milliseconds. JupyterLab itself, two nodes with Cilium, hub and controller as installed.
 
 Beside what the product does, what else could be done for a user who has a home: a pod that was made before and waits
@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "tests/kubernetes/checks"))
+import first_cell  # noqa: E402, F401 - its environment is made here, where packages can be had
 import installation  # noqa: E402
 from kube_open import CLAIM, inside  # noqa: E402
 from layout import NODES, Cluster  # noqa: E402
@@ -29,6 +30,7 @@ PEERS = int(os.environ.get("CUBICLE_BENCH_PEERS", "4"))
 TEMPLATE = json.loads((HERE.parent / "crates/cubicle-local/src/default_template.json").read_text())
 NAME = TEMPLATE["metadata"]["name"]
 PORT = 8888
+TOKEN = "of-a-bare-pod"
 FILES = [f"file-{number}.txt" for number in range(20)]
 
 
@@ -95,8 +97,8 @@ def fill(cluster: str, where: str) -> None:
         os.chown(home / name, 1000, 1000)
 
 
-def bare(site: Site, name: str, gated: bool) -> float:
-    """A pod as anyone would write it; until JupyterLab answers."""
+def bare(site: Site, name: str, gated: bool) -> dict:
+    """A pod as anyone would write it; until JupyterLab answers, and until it has executed a first cell."""
     spec = TEMPLATE["spec"]
     amounts = {"cpu": spec["resources"]["cpu"], "memory": spec["resources"]["memory"]}
     words = ["/usr/local/bin/jupyter", "lab", "--no-browser", "--ip", "0.0.0.0", "--port", str(PORT)]
@@ -111,7 +113,7 @@ def bare(site: Site, name: str, gated: bool) -> float:
                 "name": "notebook",
                 "image": site.images.jupyterlab,
                 "imagePullPolicy": "Never",
-                "command": [*words, "--IdentityProvider.token="],
+                "command": [*words, f"--IdentityProvider.token={TOKEN}"],
                 "env": [{"name": "HOME", "value": "/home/user"}],
                 "workingDir": "/home/user",
                 "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": amounts},
@@ -122,9 +124,9 @@ def bare(site: Site, name: str, gated: bool) -> float:
     }
     if gated:
         thing["spec"]["schedulingGates"] = [{"name": "cubicle.dev/bench"}]
-    answer = inside(site.trial.name, "pod", {"object": thing, "port": PORT})
+    answer = inside(site.trial.name, "pod", {"object": thing, "port": PORT, "token": TOKEN})
     site.trial.kubectl("delete", "pod", name, "-n", "bare", "--grace-period=0", "--force")
-    return answer["answered"]
+    return answer
 
 
 # === what an agent on the node would do ===
@@ -180,7 +182,7 @@ def server_of(uid: str) -> int:
 
 
 def measure() -> tuple[list[dict], int]:
-    series: dict[str, list[float]] = {name: [] for name in ("new", "opened", "back", "gated", "attached", "peer")}
+    series: dict[str, list[float]] = {name: [] for name in ("new", "opened", "executed", "back", "gated", "attached", "peer", "peer executed")}
     with tempfile.TemporaryDirectory(prefix="cubicle-bench-", dir="/var/tmp") as folder:
         trial = Trial("bench-warm")
         try:
@@ -191,8 +193,10 @@ def measure() -> tuple[list[dict], int]:
             trial.apply(TEMPLATE, namespace("bare"), CLAIM)
             bare(site, "bare-first", False)
             for turn in range(PEERS):
-                series["peer"].append(bare(site, f"bare-{turn}", False))
-                series["gated"].append(bare(site, f"gated-{turn}", True))
+                peer = bare(site, f"bare-{turn}", False)
+                series["peer"].append(peer["answered"])
+                series["peer executed"].append(peer["executed"])
+                series["gated"].append(bare(site, f"gated-{turn}", True)["answered"])
             site.hold(2)
             for turn in range(CLAIMS + 1):
                 user = f"user{turn}"
@@ -218,8 +222,9 @@ def measure() -> tuple[list[dict], int]:
                     continue
                 series["new"].append(came["listed"])
                 series["opened"].append(came["opened"])
+                series["executed"].append(came["executed"])
                 series["back"].append(back["listed"])
-                print(f"{turn}: new {came['listed']:.0f} ms (open {came['opened']:.0f}), back {back['listed']:.0f} ms", flush=True)
+                print(f"{turn}: new {came['listed']:.0f} ms (open {came['opened']:.0f}, cell {came['executed']:.0f}), back {back['listed']:.0f} ms", flush=True)
             member = site.members()[0]
             pod = trial.get("pod", member["metadata"]["name"], "-n", member["status"]["namespace"])
             pid = server_of(pod["metadata"]["uid"])
@@ -234,6 +239,7 @@ def measure() -> tuple[list[dict], int]:
     cases = [
         {"case": "click to the list of files, a new user (ms)", "ours": series["new"], "peer": peer},
         {"case": "of which until it is open (ms)", "ours": series["opened"]},
+        {"case": "click to the first executed cell, a new user (ms)", "ours": series["executed"], "peer": series["peer executed"]},
         {"case": "click to the list of files, a returning user: launched like any other (ms)", "ours": series["back"], "peer": peer},
         {"case": "not done: a pod of the returning user that waits for the scheduler (ms)", "ours": series["gated"], "peer": peer},
         {"case": "not done: an agent of the node mounts the home into a pod that runs, the mount alone (ms)", "ours": series["attached"]},

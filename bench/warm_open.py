@@ -13,7 +13,6 @@ import sqlite3
 import sys
 import time
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -59,27 +58,8 @@ def claim(person: Person, expected: set[str]) -> tuple[float, float, float, str]
     found = {entry["name"] for entry in listed.json()["content"]}
     if found != expected:
         raise ValueError(f"{found} is not {expected}")
-    run_cell(person, listed.url)
+    first_cell.execute_at_workspace(person, listed.url, f"ws://127.0.0.1:{person.port}")
     return opened, took, (time.monotonic() - began) * 1000, workspace
-
-
-def run_cell(person: Person, page: str) -> None:
-    """Executes a first cell at the workspace's origin, as its JupyterLab does."""
-    parts = urllib.parse.urlsplit(page)
-    origin = f"{parts.scheme}://{parts.netloc}"
-
-    def post(path: str, value: dict) -> dict:
-        made = person.ask("POST", f"{origin}{path}", json.dumps(value), accept="application/json", content_type="application/json",
-                          sec_fetch_site="same-origin", sec_fetch_mode="cors", sec_fetch_dest="empty")
-        if made.status != 201:
-            raise ValueError(f"{path}: {made.status} {made.text}")
-        return made.json()
-
-    def connect(path: str) -> first_cell.websocket.WebSocket:
-        cookies = "; ".join(f"{name}={value}" for name, value in person.jars[parts.hostname].items())
-        return first_cell.websocket.create_connection(f"ws://127.0.0.1:{parts.port}{path}", timeout=60, host=parts.netloc, origin=origin, cookie=cookies)
-
-    first_cell.execute_first_cell(post, connect)
 
 
 def visit_plain(rootfs: Path) -> tuple[float, float]:
@@ -87,16 +67,7 @@ def visit_plain(rootfs: Path) -> tuple[float, float]:
     token = "plain"
     with plain_server(rootfs, token) as (port, began):
         answered = (time.monotonic() - began) * 1000
-
-        def post(path: str, value: dict) -> dict:
-            headers = {"authorization": f"token {token}", "content-type": "application/json"}
-            asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(value).encode(), headers, method="POST")
-            return json.loads(urllib.request.urlopen(asked, timeout=60).read())
-
-        def connect(path: str) -> first_cell.websocket.WebSocket:
-            return first_cell.websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=60, header=[f"Authorization: token {token}"])
-
-        first_cell.execute_first_cell(post, connect)
+        first_cell.execute_at_server(f"127.0.0.1:{port}", token)
         return answered, (time.monotonic() - began) * 1000
 
 

@@ -10,13 +10,16 @@ import select
 import site
 import subprocess
 import sys
+from collections.abc import Callable
 
 KERNEL = __file__.rpartition("/")[0] + "/kernel.py"
 COMMAND = [sys.executable, "-m", "ipykernel_launcher"]
 # What a server waits for it to be loaded, in seconds; it is started either way.
 PATIENCE = 10
-# What one that nobody uses may keep its memory for, in seconds.
+# What one that nobody uses may keep its memory for once there is a user, in seconds.
 UNUSED = 300
+# How often to look whether there is one.
+LOOK = 30
 
 
 def inherited(environment: dict[str, str]) -> dict[str, str]:
@@ -72,8 +75,8 @@ class KernelAhead:
         os.close(self.loaded)
         return self.process
 
-    def offer(self, loop) -> None:
-        """From now on the first kernel may have it, for a while."""
+    def offer(self, loop, has_user: Callable[[], bool] = lambda: True) -> None:
+        """From now on the first kernel may have it, for a while once there is a user."""
         from jupyter_client.provisioning import local_provisioner
 
         launch = local_provisioner.launch_kernel
@@ -91,5 +94,8 @@ class KernelAhead:
                 local_provisioner.launch_kernel = launch
                 self.end()
 
+        def look() -> None:
+            loop.call_later(*((UNUSED, withdraw) if has_user() else (LOOK, look)))
+
         local_provisioner.launch_kernel = take_or_launch
-        loop.call_later(UNUSED, withdraw)
+        look()

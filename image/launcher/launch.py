@@ -6,6 +6,9 @@ where the hub depends on it: address, port, token.
 With CUBICLE_HOME_LATER=1 the home is not there yet. The server then gets ready, loads a first kernel, takes connections
 but answers none, and goes on when a home is mounted and somebody connects; it begins anew where the home has settings or
 packages of its own, which a server reads at its start.
+
+With CUBICLE_USER_LATER=1 the home is there, new and empty, but not yet anybody's. The server then gets ready in the same
+way, and answers whoever may ask.
 """
 
 import sys
@@ -216,6 +219,25 @@ async def rehearse(server) -> None:
     await stage.close_all_connections()
 
 
+def get_ready_before_the_first_answer(server: type) -> None:
+    """Loads what a first visit and a first kernel need, before it takes connections."""
+    bind = server._bind_http_server
+
+    async def rehearse_and_bind(self) -> None:
+        kernel = ahead.KernelAhead()
+        await rehearse(self)
+        kernel.wait()
+        bind(self)
+        # Whoever made this sandbox looks once whether it answers; what comes later comes from a user.
+        settled = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=30)
+        kernel.offer(self.io_loop, lambda: self.web_app.last_activity() > settled)
+
+    def bind_later(self) -> None:
+        self.io_loop.add_callback(rehearse_and_bind, self)
+
+    server._bind_http_server = bind_later
+
+
 def wait_before_the_first_answer(server: type, home: Path, started_with: dict[str, str]) -> None:
     """Puts the wait between taking connections and answering them, and keeps the server from making folders
     in a home that is not there: they are made when it is."""
@@ -254,6 +276,7 @@ def wait_before_the_first_answer(server: type, home: Path, started_with: dict[st
 
 def main() -> None:
     home_later = os.environ.pop("CUBICLE_HOME_LATER", "") == "1"
+    user_later = os.environ.pop("CUBICLE_USER_LATER", "") == "1"
     started_with = {name: value for name, value in os.environ.items() if name.startswith("CUBICLE_")}
     address = os.environ.pop("CUBICLE_ADDRESS", "127.0.0.1")
     port = os.environ.pop("CUBICLE_PORT", "8888")
@@ -281,10 +304,12 @@ def main() -> None:
 
     adapt(LabApp)
     connect_to_kernels_soon()
-    if home_later:
-        from jupyter_server.serverapp import ServerApp
+    from jupyter_server.serverapp import ServerApp
 
+    if home_later:
         wait_before_the_first_answer(ServerApp, home, started_with)
+    elif user_later:
+        get_ready_before_the_first_answer(ServerApp)
     sys.argv = ["jupyter-lab"]
     sys.exit(LabApp.launch_instance(options(address, port, token, home, room)))
 

@@ -139,6 +139,19 @@ def kernel() -> None:
         assert "3\n" in printed and "image/png" in printed and "widget-view" in printed, printed
 
 
+def user_later() -> None:
+    """One first kernel is loaded before there is a user, who gets it once."""
+    about = "import os; print(os.getpid(), os.getcwd(), sorted(n for n in os.environ if n.startswith('CUBICLE')))"
+    os.environ["CUBICLE_USER_LATER"] = "1"
+    with notebook():
+        waiting = subprocess.run(["pgrep", "-f", "[c]ubicle/kernel.py"], capture_output=True, text=True).stdout.split()
+        assert len(waiting) == 1, waiting
+        assert all(path.name.startswith(".") for path in HOME.iterdir()), list(HOME.iterdir())
+        first, second = run_cell(about).split(maxsplit=1), run_cell(about).split(maxsplit=1)
+        assert first[0] == waiting[0] != second[0], (waiting, first, second)
+        assert first[1] == second[1] == "/home/user []\n", (first, second)
+
+
 def terminal() -> None:
     with notebook():
         status, body = ask("POST", "/api/terminals")

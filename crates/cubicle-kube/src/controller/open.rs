@@ -117,16 +117,16 @@ pub(super) async fn prove_and_open(
     let token = context.route_key.token(request.uid, &nonce);
     let image = request.settings.image(request.template).map_err(Error::Problem)?;
     let digest = image.reference.split_once('@').map_or("", |(_, digest)| digest);
+    let mut environment =
+        notebook::environment(request.template, digest, token.expose_secret(), Some(ip), egress.as_deref());
+    if workspace.spec.member {
+        // The image's launcher then gets ready for a first visit and a first kernel (image/launcher/launch.py).
+        environment.push(("CUBICLE_USER_LATER".to_owned(), "1".to_owned()));
+    }
     let go = Go {
         nonce,
         command: image.command,
-        environment: notebook::environment(
-            request.template,
-            digest,
-            token.expose_secret(),
-            Some(ip),
-            egress.as_deref(),
-        ),
+        environment,
         directory: request.template.spec.home.mount_path.clone(),
     };
     let refused = match gate.ask(context.gate_key.signing(), &Demand::Go(go), GO).await {
