@@ -7,6 +7,7 @@
 pub mod advise;
 pub mod attempt;
 pub mod catalogue;
+pub mod document;
 pub mod door;
 pub mod engine;
 pub mod guarantee;

@@ -1,9 +1,9 @@
 //! What the site's document says of how much people may have at once, and what it costs.
 
+use cubicle_core::document::{Node, Value};
 use cubicle_core::quantity::{Bytes, MilliCpu};
 
 use super::settings::Reader;
-use super::yaml::{Node, Value};
 use crate::accounting::Prices;
 use crate::caps::{Amounts, Caps, GroupCaps};
 

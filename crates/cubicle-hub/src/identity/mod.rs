@@ -11,7 +11,6 @@ mod provider;
 mod settings;
 mod used;
 mod web;
-mod yaml;
 
 use axum::http::StatusCode;
 use cubicle_core::problem::{Problem, ProblemKind};

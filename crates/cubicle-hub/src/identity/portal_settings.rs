@@ -1,9 +1,9 @@
 //! What the site's document says of a portal that speaks Hatchery's contract.
 
+use cubicle_core::document::{Node, Value};
 use openidconnect::url::Url;
 
 use super::settings::{Reader, is_guarded};
-use super::yaml::{Node, Value};
 
 /// A portal whose users come with a bearer token, below `/lw-workspace/` on the portal's own origin.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Who may sign in, and by whom they are known: the site's document, read in one go with all of
 //! its mistakes.
 
-use std::collections::BTreeSet;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cubicle_core::document::{self, Node, Value};
 use cubicle_core::problem::Problem;
 use openidconnect::url::{self, Url};
 use rustls::pki_types::CertificateDer;
@@ -12,7 +13,6 @@ use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 
 use super::portal_settings::PortalSettings;
-use super::yaml::{self, Node, Value};
 use crate::accounting::Prices;
 use crate::caps::Caps;
 
@@ -89,94 +89,42 @@ impl SignIn {
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, Problem> {
-        let mut reader = Reader { path, mistakes: Vec::new() };
-        let settings = match yaml::read(text) {
+        let mut reader = Reader(document::Reader::new(path));
+        let settings = match document::read(text) {
             Ok(node) => reader.sign_in(&node),
             Err(broken) => {
                 reader.wrong(broken.line, broken.what);
                 Self::default()
             }
         };
-        if reader.mistakes.is_empty() {
-            return Ok(settings);
+        match reader.0.told() {
+            None => Ok(settings),
+            Some(mistakes) => Err(Problem::bad_input(
+                mistakes,
+                "docs/sign-in.md lists every key; nothing is started until all of these are mended",
+            )),
         }
-        reader.mistakes.sort();
-        reader.mistakes.dedup();
-        let lines: Vec<String> =
-            reader.mistakes.iter().map(|(line, what)| format!("{}:{line}: {what}", path.display())).collect();
-        Err(Problem::bad_input(
-            lines.join("\n"),
-            "docs/sign-in.md lists every key; nothing is started until all of these are mended",
-        ))
     }
 }
 
 /// Reads the document and remembers what is wrong with it.
-pub(super) struct Reader<'path> {
-    path: &'path Path,
-    pub(super) mistakes: Vec<(usize, String)>,
+pub(super) struct Reader<'path>(document::Reader<'path>);
+
+impl<'path> Deref for Reader<'path> {
+    type Target = document::Reader<'path>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
-pub(super) type Entry = (String, usize, Node);
+impl DerefMut for Reader<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 impl Reader<'_> {
-    pub(super) fn wrong(&mut self, line: usize, what: impl Into<String>) {
-        self.mistakes.push((line, what.into()));
-    }
-
-    /// The entries of a mapping, with unknown and repeated keys refused.
-    pub(super) fn entries<'node>(&mut self, node: &'node Node, what: &str, known: &[&str]) -> &'node [Entry] {
-        let Value::Map(entries) = &node.value else {
-            self.wrong(node.line, format!("{what} must be a mapping"));
-            return &[];
-        };
-        let mut seen = BTreeSet::new();
-        for (key, line, _) in entries {
-            let shown: String = key.chars().take(60).flat_map(char::escape_default).collect();
-            if !known.contains(&key.as_str()) {
-                self.wrong(*line, format!("{what} has no key \"{shown}\"; it has {}", known.join(", ")));
-            } else if !seen.insert(key) {
-                self.wrong(*line, format!("key \"{shown}\" is given twice"));
-            }
-        }
-        entries
-    }
-
-    pub(super) fn text(&mut self, key: &str, node: &Node) -> Option<String> {
-        match &node.value {
-            Value::Text { text, plain } if !(*plain && is_no_text(text)) => {
-                if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
-                    self.wrong(node.line, format!("{key} must be 1 to 1024 bytes of plain text"));
-                    return None;
-                }
-                Some(text.clone())
-            }
-            _ => {
-                self.wrong(node.line, format!("{key} must be text"));
-                None
-            }
-        }
-    }
-
-    pub(super) fn texts(&mut self, key: &str, node: &Node) -> Vec<String> {
-        let Value::List(items) = &node.value else {
-            self.wrong(node.line, format!("{key} must be a list of texts"));
-            return Vec::new();
-        };
-        items.iter().filter_map(|item| self.text(&format!("each of {key}"), item)).collect()
-    }
-
-    fn switch(&mut self, key: &str, node: &Node) -> Option<bool> {
-        match &node.value {
-            Value::Text { text, plain: true } if text == "true" => Some(true),
-            Value::Text { text, plain: true } if text == "false" => Some(false),
-            _ => {
-                self.wrong(node.line, format!("{key} must be true or false"));
-                None
-            }
-        }
-    }
-
     fn seconds(&mut self, key: &str, node: &Node, most: u64) -> Option<Duration> {
         let given = match &node.value {
             Value::Text { text, plain: true } => text.parse::<u64>().ok(),
@@ -390,11 +338,6 @@ pub(super) fn is_guarded(url: &Url) -> bool {
         None => false,
     };
     url.scheme() == "https" && url.has_host() || url.scheme() == "http" && loopback
-}
-
-/// Plain scalars that YAML does not read as text.
-fn is_no_text(text: &str) -> bool {
-    matches!(text, "" | "~" | "null" | "true" | "false") || text.parse::<f64>().is_ok()
 }
 
 #[cfg(test)]

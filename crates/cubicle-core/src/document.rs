@@ -1,4 +1,7 @@
-//! A YAML document with the line of every value, so that each mistake can be shown where it is.
+//! A YAML document with the line of every value, and a reader that remembers all mistakes with the lines where they are.
+
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use granit_parser::{Event, Parser, ScalarStyle};
 
@@ -9,19 +12,24 @@ const MOST_VALUES: usize = 10_000;
 
 /// A value and where it begins.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub struct Node {
     /// From 1.
-    pub(super) line: usize,
-    pub(super) value: Value,
+    pub line: usize,
+    /// What it is.
+    pub value: Value,
 }
 
+/// What stands somewhere in a document.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
     /// A scalar; `plain` when it stands without quotes.
     Text {
+        /// Its characters.
         text: String,
+        /// Whether it stands without quotes.
         plain: bool,
     },
+    /// A sequence.
     List(Vec<Node>),
     /// Keys with their lines, in the document's order; repeated ones are kept.
     Map(Vec<(String, usize, Node)>),
@@ -29,9 +37,11 @@ pub(super) enum Value {
 
 /// Why a document could not be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken {
-    pub(super) line: usize,
-    pub(super) what: String,
+pub struct Broken {
+    /// From 1.
+    pub line: usize,
+    /// What the parser says.
+    pub what: String,
 }
 
 enum Open {
@@ -40,7 +50,10 @@ enum Open {
 }
 
 /// Reads one document; an empty one is an empty mapping.
-pub(super) fn read(text: &str) -> Result<Node, Broken> {
+///
+/// # Errors
+/// It is no YAML, holds an alias, or is deeper or larger than settings are.
+pub fn read(text: &str) -> Result<Node, Broken> {
     let mut open: Vec<Open> = Vec::new();
     let mut root = None;
     let mut values = 0;
@@ -104,6 +117,100 @@ pub(super) fn read(text: &str) -> Result<Node, Broken> {
         Some(node) => Ok(node),
         None => Ok(Node { line: 1, value: Value::Map(Vec::new()) }),
     }
+}
+
+/// An entry of a mapping: its key, the key's line, and its value.
+pub type Entry = (String, usize, Node);
+
+/// Reads values and remembers what is wrong with them.
+#[derive(Debug)]
+pub struct Reader<'path> {
+    /// The document's file.
+    pub path: &'path Path,
+    /// What is wrong, with its line.
+    pub mistakes: Vec<(usize, String)>,
+}
+
+impl<'path> Reader<'path> {
+    /// A reader of this file.
+    pub fn new(path: &'path Path) -> Self {
+        Self { path, mistakes: Vec::new() }
+    }
+
+    /// Remembers a mistake.
+    pub fn wrong(&mut self, line: usize, what: impl Into<String>) {
+        self.mistakes.push((line, what.into()));
+    }
+
+    /// All mistakes, one a line, in the document's order.
+    pub fn told(mut self) -> Option<String> {
+        self.mistakes.sort();
+        self.mistakes.dedup();
+        let lines: Vec<String> =
+            self.mistakes.iter().map(|(line, what)| format!("{}:{line}: {what}", self.path.display())).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    /// The entries of a mapping, with unknown and repeated keys refused.
+    pub fn entries<'node>(&mut self, node: &'node Node, what: &str, known: &[&str]) -> &'node [Entry] {
+        let Value::Map(entries) = &node.value else {
+            self.wrong(node.line, format!("{what} must be a mapping"));
+            return &[];
+        };
+        let mut seen = BTreeSet::new();
+        for (key, line, _) in entries {
+            let shown: String = key.chars().take(60).flat_map(char::escape_default).collect();
+            if !known.contains(&key.as_str()) {
+                self.wrong(*line, format!("{what} has no key \"{shown}\"; it has {}", known.join(", ")));
+            } else if !seen.insert(key) {
+                self.wrong(*line, format!("key \"{shown}\" is given twice"));
+            }
+        }
+        entries
+    }
+
+    /// A text of up to 1024 bytes in one line.
+    pub fn text(&mut self, key: &str, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::Text { text, plain } if !(*plain && is_no_text(text)) => {
+                if text.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
+                    self.wrong(node.line, format!("{key} must be 1 to 1024 bytes of plain text"));
+                    return None;
+                }
+                Some(text.clone())
+            }
+            _ => {
+                self.wrong(node.line, format!("{key} must be text"));
+                None
+            }
+        }
+    }
+
+    /// A list of texts.
+    pub fn texts(&mut self, key: &str, node: &Node) -> Vec<String> {
+        let Value::List(items) = &node.value else {
+            self.wrong(node.line, format!("{key} must be a list of texts"));
+            return Vec::new();
+        };
+        items.iter().filter_map(|item| self.text(&format!("each of {key}"), item)).collect()
+    }
+
+    /// `true` or `false`.
+    pub fn switch(&mut self, key: &str, node: &Node) -> Option<bool> {
+        match &node.value {
+            Value::Text { text, plain: true } if text == "true" => Some(true),
+            Value::Text { text, plain: true } if text == "false" => Some(false),
+            _ => {
+                self.wrong(node.line, format!("{key} must be true or false"));
+                None
+            }
+        }
+    }
+}
+
+/// Plain scalars that YAML does not read as text.
+fn is_no_text(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "true" | "false") || text.parse::<f64>().is_ok()
 }
 
 #[cfg(test)]
