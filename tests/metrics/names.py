@@ -8,8 +8,10 @@ import sys
 import urllib.request
 from pathlib import Path
 
-# What the controller of a cluster alone tells, and what is told where traces are (tests/traces).
+# What the controller of a cluster alone tells, what is told where traces are (tests/traces), and where an authority is
+# asked for a certificate (tests/acme).
 ELSEWHERE = {"cubicle_controller_reconciles", "cubicle_controller_leads",
+             "cubicle_certificate_end_timestamp_seconds", "cubicle_certificate_orders",
              *(f"cubicle_{process}_trace_spans" for process in ("hub", "engine", "controller"))}
 SUFFIX = re.compile(r"_(total|bucket|sum|count|info)$")
 SAMPLE = re.compile(r"^(\w+)(\{[^}]*\})? (\S+)$")

@@ -68,14 +68,31 @@ impl HubConfig {
         }
     }
 
+    /// The names that a hub which listens there answers to; nothing for one that answers to any loopback name.
+    ///
+    /// # Errors
+    /// Its addresses contradict each other.
+    pub fn names(&self, listen: SocketAddr) -> Result<Option<HostNames>, Problem> {
+        Ok(Origins::new(self, listen)?.names())
+    }
+
     /// Whether a hub that listens there could be started with it, as far as that shows without starting one.
     ///
     /// # Errors
     /// What the hub itself would refuse: its addresses contradict each other, or the certificate is none.
     pub fn check(&self, listen: SocketAddr) -> Result<(), Problem> {
-        Origins::new(self, listen)?;
+        self.names(listen)?;
         self.tls.as_ref().map_or(Ok(()), |files| crate::tls::read(files).map(drop))
     }
+}
+
+/// The names that a hub answers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostNames {
+    /// The hub's own host.
+    pub host: String,
+    /// The domain of which every workspace is a subdomain.
+    pub domain: String,
 }
 
 /// A certificate chain and its key, both PEM.

@@ -39,6 +39,6 @@ mod workers;
 
 pub use accounting::Prices;
 pub use caps::{Amounts, Caps, GroupCaps};
-pub use config::{HubConfig, Records, Timing, TlsFiles};
+pub use config::{HostNames, HubConfig, Records, Timing, TlsFiles};
 pub use identity::{PortalSettings, ProviderSettings, SignIn};
 pub use server::serve;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use cubicle_core::name::WorkspaceId;
 use cubicle_core::problem::Problem;
 
-use crate::config::HubConfig;
+use crate::config::{HostNames, HubConfig};
 
 /// What a `Host` header names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +132,14 @@ impl Origins {
     /// Whether browsers use https.
     pub(crate) fn secure(&self) -> bool {
         self.secure
+    }
+
+    /// The hub's host and the workspaces' domain, where they are exactly these.
+    pub(crate) fn names(self) -> Option<HostNames> {
+        match self.naming {
+            Naming::Loopback { .. } => None,
+            Naming::Named { host, domain, .. } => Some(HostNames { host, domain }),
+        }
     }
 
     /// What a `Host` header names; nothing when it is neither the hub nor a workspace.
@@ -374,6 +382,8 @@ mod tests {
         assert_eq!(origins.place("w-000000000000.ws.example.org"), Some(Place::Workspace(id.clone())));
         assert_eq!(origins.place("w-000000000000ws.example.org"), None);
         assert_eq!(origins.workspace(&id, Some("anything")), "https://w-000000000000.ws.example.org");
+        let names = origins.names().expect("names");
+        assert_eq!((names.host.as_str(), names.domain.as_str()), ("hub.example.org", "ws.example.org"));
     }
 
     #[test]

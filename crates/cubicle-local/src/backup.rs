@@ -1,5 +1,5 @@
 //! Everything that this machine must not lose, in one file: accounts, templates, workspaces, reports,
-//! keys and homes. Images are left out: they are built again, with the same digest.
+//! keys, certificates and homes. Images are left out: they are built again, with the same digest.
 //!
 //! The file is a gzip stream (its checksum finds what was damaged or cut off) of a tar archive whose
 //! first entry says what it is. Holes of homes stay holes.
@@ -24,7 +24,7 @@ use crate::store::Store;
 
 /// What of `CUBICLE_HOME` is kept. Programs and images come with the product, the rest is of the
 /// running engine.
-const KEPT: [&str; 6] = ["engine", "hub", "keys", "volumes", "datasets", "site.yaml"];
+const KEPT: [&str; 7] = ["engine", "hub", "keys", "tls", "volumes", "datasets", "site.yaml"];
 /// The first entry.
 const ABOUT: &str = "cubicle-backup.json";
 /// The version of this form.

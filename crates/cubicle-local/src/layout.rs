@@ -12,6 +12,8 @@ use cubicle_core::name::{UserId, WorkspaceId};
 pub const HUB_UID: u32 = 61184;
 /// The numeric user that every egress proxy runs as.
 pub const EGRESS_UID: u32 = 61185;
+/// The numeric user that whatever orders a certificate runs as.
+pub const ACME_UID: u32 = 61186;
 
 /// The folders of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,11 @@ impl Layout {
     /// The folder that the hub owns.
     pub fn hub(&self) -> PathBuf {
         self.home.join("hub")
+    }
+
+    /// Certificates that an authority gave, with what ordering them needs: root's, and the hub may read its own.
+    pub fn tls(&self) -> PathBuf {
+        self.home.join("tls")
     }
 
     /// Images, one folder per digest.
@@ -117,6 +124,7 @@ impl Layout {
             (self.home.clone(), 0o711),
             (self.home.join("engine"), 0o700),
             (self.hub(), 0o700),
+            (self.tls(), 0o710),
             (self.images(), 0o711),
             (self.datasets(), 0o711),
             (self.programs(), 0o711),
@@ -129,6 +137,7 @@ impl Layout {
             DirBuilder::new().recursive(true).mode(mode).create(&folder)?;
             fs::set_permissions(&folder, Permissions::from_mode(mode))?;
         }
+        chown(self.tls(), Some(0), Some(HUB_UID))?;
         chown(self.hub(), Some(HUB_UID), Some(HUB_UID))
     }
 }

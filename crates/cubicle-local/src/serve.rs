@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cubicle_acme::Keeper;
 use cubicle_core::problem::Problem;
 use cubicle_core::template::Template;
 use cubicle_sandbox::protocol::RuntimeChoice;
@@ -38,6 +39,8 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// Where metrics are told, if anywhere.
     pub metrics: Option<Metrics>,
+    /// Who gets the hub its certificate, if an authority is asked for one.
+    pub certificates: Option<Arc<Keeper>>,
 }
 
 /// How metrics are told.
@@ -51,8 +54,8 @@ pub struct Metrics {
 
 /// Runs the engine and the hub until SIGTERM or SIGINT. Workspaces live on.
 ///
-/// `ready` is called once, when both are up; an error from it ends everything.
-pub async fn run<F, Fut>(options: Options, ready: F) -> Result<(), Problem>
+/// `ready` is called once, when both are up; an error from it ends everything. What takes longer is said by `say`.
+pub async fn run<F, Fut>(options: Options, say: impl Fn(&str), ready: F) -> Result<(), Problem>
 where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<(), Problem>>,
@@ -79,12 +82,20 @@ where
 
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("signals", error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("signals", error))?;
+    if let Some(keeper) = &options.certificates {
+        tokio::select! {
+            first = keeper.first(say) => first?,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
     let services = async {
         tokio::join!(
             server::serve(supervisor.clone(), listeners, doors),
             idle::watch(supervisor.clone()),
             pool::keep(supervisor.clone()),
-            keep_hub(&supervisor.settings.program, &options.home),
+            keep_hub(&supervisor.settings.program, &options),
+            keep_certificate(options.certificates.clone()),
             tell(&supervisor, watched, options.metrics.clone()),
         )
     };
@@ -138,8 +149,9 @@ async fn tell(supervisor: &Arc<Supervisor>, listener: Option<std::net::TcpListen
                 Ok(Ok(stock)) => cubicle_metrics::engine::text(stock),
                 _ => String::new(),
             };
-            use cubicle_metrics::{launches, pool, traces, whole};
-            whole(&[hub, engine, launches::text(), pool::text(), traces::text("engine")])
+            use cubicle_metrics::{certificate, launches, pool, traces, whole};
+            let engine = [engine, launches::text(), pool::text(), certificate::text(), traces::text("engine")];
+            whole(&[hub, engine.concat()])
         }
     })
     .await;
@@ -187,13 +199,18 @@ fn listen(address: SocketAddr) -> Result<OwnedFd, Problem> {
 
 /// Starts the hub, and again whenever it ends. Its standard input is a lifeline: it ends when
 /// the engine does, however that ends, so that no old hub keeps the port.
-async fn keep_hub(program: &Path, home: &Path) {
+async fn keep_hub(program: &Path, options: &Options) {
     let mut pause = Duration::from_millis(100);
     loop {
         let began = Instant::now();
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        if let Some(keeper) = &options.certificates {
+            let file = keeper.files().hub();
+            command.env("CUBICLE_TLS_CERTIFICATE", &file).env("CUBICLE_TLS_KEY", &file);
+        }
+        let child = command
             .arg("internal-hub")
-            .env("CUBICLE_HOME", home)
+            .env("CUBICLE_HOME", &options.home)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -210,6 +227,14 @@ async fn keep_hub(program: &Path, home: &Path) {
         // A hub that ran for a while is started at once; one that ends at once is paced.
         pause = if began.elapsed() > Duration::from_secs(10) { Duration::from_millis(100) } else { pause * 2 };
         tokio::time::sleep(pause.min(Duration::from_secs(10))).await;
+    }
+}
+
+/// Has the certificate renewed, if an authority gives it.
+async fn keep_certificate(keeper: Option<Arc<Keeper>>) {
+    match keeper {
+        Some(keeper) => keeper.keep().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -29,6 +29,20 @@ pub struct Site {
     /// in it again; never when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freeze_after: Option<Duration>,
+    /// Where the hub's certificate comes from. Read once, at the start, by `cubicle_acme::Settings`, which tells all
+    /// mistakes with their lines.
+    #[serde(skip_serializing)]
+    tls: Elsewhere,
+}
+
+/// A part of the document that another reader takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Elsewhere;
+
+impl<'de> Deserialize<'de> for Elsewhere {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
 }
 
 /// How many sandboxes are held ready, and for how long what was proven about one counts.
@@ -134,6 +148,7 @@ mod tests {
         assert_eq!(write("\n"), Ok(Site::default()));
         assert_eq!(write("launchesAtOnce: 7").expect("rules").launches_at_once(), 7);
         assert!(write("launchesAtOnce: 0").is_err());
+        assert_eq!(write("tls: {acme: {hook: /hook}}"), Ok(Site::default()));
         let site = write("imageScan: {refuse: high, required: true, maxAge: 7d}").expect("rules");
         assert_eq!((site.image_scan.refuse, site.image_scan.required), (Severity::High, true));
         assert!(site.image_scan.fixable_only);

@@ -6,6 +6,7 @@
 //! bytes (https://prometheus.io/docs/practices/naming/).
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod controller;
 pub mod engine;
 pub mod hub;

@@ -1,4 +1,5 @@
-//! Giving up rights: for the hub and the egress proxy, which parse what strangers send.
+//! Giving up rights: for the hub, the egress proxy and the process that orders certificates, which parse what
+//! strangers send.
 //!
 //! Sources: capabilities(7), prctl(2), seccomp(2).
 
@@ -31,8 +32,8 @@ const REFUSED: [&str; 15] = [
     "obsolete",
 ];
 
-/// Refused besides to the egress proxy, which only moves bytes between sockets.
-const REFUSED_TO_EGRESS: [&str; 5] =
+/// Refused besides to those that only speak over sockets and pipes.
+const REFUSED_WITHOUT_FILES: [&str; 5] =
     ["programs", "page-placement", "special-files", "special-files-at", "terminal-injection"];
 
 /// Turns the calling process into the hub: an ordinary user without groups, capabilities or ways
@@ -52,13 +53,26 @@ pub fn become_hub(uid: u32, gid: u32) -> io::Result<()> {
 /// As [`become_hub`]; and when the helper has ended meanwhile.
 pub fn become_egress(uid: u32, gid: u32) -> io::Result<()> {
     let helper = rustix::process::getppid();
-    confine(uid, gid, &[REFUSED.as_slice(), &REFUSED_TO_EGRESS].concat())?;
+    confine(uid, gid, &without_files())?;
     // Another identity clears what the helper had asked for (PR_SET_PDEATHSIG(2const)).
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     if rustix::process::getppid() != helper {
         return Err(io::Error::other("its helper has ended"));
     }
     Ok(())
+}
+
+/// Turns the calling process into a customer of an authority of certificates, as [`become_hub`]; besides it can start no
+/// other program.
+///
+/// # Errors
+/// As [`become_hub`].
+pub fn become_customer(uid: u32, gid: u32) -> io::Result<()> {
+    confine(uid, gid, &without_files())
+}
+
+fn without_files() -> Vec<&'static str> {
+    [REFUSED.as_slice(), &REFUSED_WITHOUT_FILES].concat()
 }
 
 /// The descriptors that the helper gives an egress proxy: its listener at 3 and its log at 4.
@@ -172,8 +186,8 @@ mod tests {
 
     #[test]
     fn every_refused_group_exists() {
-        for name in REFUSED.iter().chain(&REFUSED_TO_EGRESS) {
-            assert!(GROUPS.iter().any(|group| group.name == *name), "{name}");
+        for name in without_files() {
+            assert!(GROUPS.iter().any(|group| group.name == name), "{name}");
         }
     }
 
@@ -181,5 +195,6 @@ mod tests {
     fn root_is_not_a_confinement() {
         assert!(become_hub(0, 1000).is_err());
         assert!(become_egress(1000, 0).is_err());
+        assert!(become_customer(0, 0).is_err());
     }
 }

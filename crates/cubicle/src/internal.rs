@@ -1,5 +1,5 @@
 //! The commands that the product runs by itself: one helper per sandbox, short-lived joiners,
-//! egress proxies, and the hub. They are not listed in `--help`, and their command lines may change with every
+//! egress proxies, the hub, and one process per order of a certificate. They are not listed in `--help`, and their command lines may change with every
 //! version: only the version that started them talks to them.
 
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use cubicle_core::problem::Problem;
 use cubicle_sandbox::{helper, join};
 
-use crate::{egress_process, exit, hub_process, output};
+use crate::{acme_process, egress_process, exit, hub_process, output};
 
 /// Runs an internal command when the command line names one.
 pub(crate) fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
@@ -20,6 +20,7 @@ pub(crate) fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Option<
         ("internal-sandbox", [folder]) => Some(helper::run(Path::new(folder))),
         ("internal-join", rest) => Some(join::run(rest)),
         ("internal-egress", []) => Some(egress_process::run()),
+        ("internal-acme", []) => Some(acme_process::run()),
         ("internal-hub", []) => Some(hub_process::run()),
         (name, _) if name.starts_with("internal-") => Some(refuse(name)),
         _ => None,

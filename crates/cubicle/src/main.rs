@@ -4,6 +4,7 @@
 //! is names of commands, text and JSON, and one mapping to exit codes.
 #![forbid(unsafe_code)]
 
+mod acme_process;
 mod cli;
 mod commands;
 mod context;

@@ -61,6 +61,7 @@ class Part:
 
 _CONTAINERD = "github.com/containerd/containerd/v2/cmd"
 _PLUGINS = "github.com/containernetworking/plugins/plugins"
+_PEBBLE = "github.com/letsencrypt/pebble/v2/cmd"
 _CILIUM = "github.com/cilium/cilium"
 _CRDS = "pkg/k8s/apis/cilium.io/client/crds"
 
@@ -106,6 +107,8 @@ PARTS = [
     Part("kubeconform", {"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"}),
     Part("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     Part("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}),
+    # Not of a cluster: an authority of certificates that speaks ACME, and its DNS (tests/acme).
+    Part("pebble", {name: f"{_PEBBLE}/{name}" for name in ("pebble", "pebble-challtestsrv")}),
     Part(
         "cilium",
         {"cilium-agent": f"{_CILIUM}/daemon", "cilium-cni": f"{_CILIUM}/plugins/cilium-cni"},

@@ -36,6 +36,7 @@ pub fn egress() -> i32 {
 pub fn confined(kind: &str) -> i32 {
     match kind {
         "hub" => cubicle_sandbox::confine::become_hub(65_533, 65_533).expect("confined"),
+        "customer" => cubicle_sandbox::confine::become_customer(65_533, 65_533).expect("confined"),
         _ => cubicle_sandbox::confine::become_egress(65_533, 65_533).expect("confined"),
     }
     let mut facts = inside::facts();

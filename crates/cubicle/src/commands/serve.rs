@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cubicle_acme::{Files, Keeper, Names, Settings, Surroundings};
 use cubicle_core::problem::{Problem, ProblemKind};
+use cubicle_hub::{HubConfig, TlsFiles};
+use cubicle_local::layout::{HUB_UID, Layout};
 use cubicle_local::serve::{self, Metrics, Options};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -47,7 +50,11 @@ impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         trace::start();
         // The hub reads the same again; what it would refuse must not start the engine.
-        hub_process::configuration(context.home())?.check(self.listen)?;
+        let hub = hub_process::configuration(context.home())?;
+        let certificates = certificates(&Layout::new(context.home()), &hub, self.listen)?;
+        if certificates.is_none() {
+            hub.check(self.listen)?;
+        }
         let _telling = cubicle_traces::begin("cubicle-engine")?;
         let options = Options {
             home: context.home().to_owned(),
@@ -68,14 +75,39 @@ impl Arguments {
                 }
                 None => None,
             },
+            certificates,
         };
         let hub = context.hub()?;
         let runtime = tokio::runtime::Runtime::new().map_err(|error| {
             Problem::engine(format!("no runtime: {error}"), "check the limits of this shell (`ulimit -a`)")
         })?;
-        runtime.block_on(serve::run(options, || announce(hub)))?;
+        runtime.block_on(serve::run(options, say, || announce(hub)))?;
         Ok(Outcome::Done)
     }
+}
+
+/// Who gets the hub its certificate, where the site wants that of an authority.
+fn certificates(layout: &Layout, hub: &HubConfig, listen: SocketAddr) -> Result<Option<Arc<Keeper>>, Problem> {
+    let files = Files::new(layout.tls(), HUB_UID);
+    let served = HubConfig { tls: Some(TlsFiles { certificate: files.hub(), key: files.hub() }), ..hub.clone() };
+    let set = "set CUBICLE_URL to the https address that people type, for example https://hub.example.org";
+    let names = match served.names(listen) {
+        Ok(Some(names)) => {
+            Names::new(&names.host, &names.domain).ok_or_else(|| format!("{} is an address: {set}", names.host))
+        }
+        Ok(None) => Err(format!("this one answers to localhost alone: {set}")),
+        Err(problem) => Err(format!("{problem}: {}", problem.remedy)),
+    };
+    let surroundings = Surroundings { names, files_given: hub.tls.is_some() };
+    let Some(settings) = Settings::read(&layout.site(), &surroundings)? else { return Ok(None) };
+    // Settings are not given out without names.
+    let names = surroundings.names.map_err(|why| Problem::bad_input(why, set))?;
+    Ok(Some(Arc::new(Keeper::new(settings, names, files)?)))
+}
+
+fn say(line: &str) {
+    // Whoever does not read it waits all the same.
+    let _ = output::write(&format!("{line}\n"));
 }
 
 /// The hub's part of the metrics, over the administrator's socket.

@@ -181,7 +181,7 @@ fn world_reading(sandbox: &Sandbox<'_>) -> cubicle_core::attempt::CgroupReading 
 }
 
 pub(super) fn confined(_: &World) {
-    for kind in ["hub", "egress"] {
+    for kind in ["hub", "egress", "customer"] {
         let output = Command::new("/proc/self/exe").args(["confined", kind]).output().expect("it runs");
         let facts: Facts = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
         assert_eq!(value(&facts, "Uid").split_whitespace().next(), Some("65533"));
