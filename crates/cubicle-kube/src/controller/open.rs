@@ -123,12 +123,8 @@ pub(super) async fn prove_and_open(
         // The image's launcher then gets ready for a first visit and a first kernel (image/launcher/launch.py).
         environment.push(("CUBICLE_USER_LATER".to_owned(), "1".to_owned()));
     }
-    let go = Go {
-        nonce,
-        command: image.command,
-        environment,
-        directory: request.template.spec.home.mount_path.clone(),
-    };
+    let go =
+        Go { nonce, command: image.command, environment, directory: request.template.spec.home.mount_path.clone() };
     let refused = match gate.ask(context.gate_key.signing(), &Demand::Go(go), GO).await {
         Ok(Reply::Started) => None,
         Ok(other) => Some(format!("the gate did not start the notebook: {other:?}")),
