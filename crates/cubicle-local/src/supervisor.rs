@@ -268,6 +268,7 @@ impl Supervisor {
             ));
         }
         let earlier = row.sandbox().clone();
+        self.see_its_end(id).await?;
         // The template may have changed since: what is launched is what it says now.
         let template = self.store.template(&row.workspace.template)?.unwrap_or(row.private.template);
         self.can_provide(&template)?;
@@ -330,6 +331,7 @@ impl Supervisor {
             ));
         }
         self.stop(id, "deleted").await?;
+        self.see_its_end(id).await?;
         let folder = self.folder(id);
         self.store.delete(id)?;
         remove_folder(&folder);
@@ -383,6 +385,11 @@ impl Supervisor {
             crate::recover::remove_remains(&self.layout, &self.sandbox(id)).await?;
         }
         Ok(())
+    }
+
+    /// Ends what a launch or an end that failed may have left running: its home is mounted there.
+    async fn see_its_end(&self, id: &WorkspaceId) -> Result<(), Problem> {
+        if self.folder(id).join("helper.pid").exists() { self.tear_down(id).await } else { Ok(()) }
     }
 
     pub(crate) async fn status(&self, id: &WorkspaceId) -> Result<Status, Problem> {
