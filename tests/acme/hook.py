@@ -39,6 +39,8 @@ def main() -> None:
     if action == "present" and mode == "fails":
         sys.stderr.write("the zone is locked\x1b[2J by alice\n" + "x" * 100_000)
         sys.exit(7)
+    if action == "cleanup" and mode == "keeps":
+        sys.exit(9)
     if action == "present" and mode == "hangs":
         subprocess.Popen(["/bin/sleep", "4242"])
         time.sleep(4242)

@@ -111,23 +111,41 @@ async fn registered(web: &Web, request: &Request) -> Result<Account, Failure> {
     Ok(account)
 }
 
-async fn known(web: &Web, account: &Sealed) -> Result<Account, Failure> {
-    let credentials: AccountCredentials = serde_json::from_str(account.0.expose_secret())
-        .map_err(|error| Failure::new(Cause::Machine, format!("tls/account.json cannot be read: {error}")))?;
-    Account::builder_with_http(Box::new(web.clone()))
-        .from_credentials(credentials)
-        .await
-        .map_err(|error| failure(&error))
+/// The account that was registered, if what is kept of it is of this directory: who wrote it there may have been taken
+/// over, and must not choose whom the next one asks.
+async fn known(web: &Web, request: &Request) -> Result<Option<Account>, Failure> {
+    let Some(account) = &request.account else { return Ok(None) };
+    let wrong =
+        |error: serde_json::Error| Failure::new(Cause::Machine, format!("tls/account.json cannot be read: {error}"));
+    if !is_of(account.0.expose_secret(), &request.directory).map_err(wrong)? {
+        return Ok(None);
+    }
+    let credentials: AccountCredentials = serde_json::from_str(account.0.expose_secret()).map_err(wrong)?;
+    let account = Account::builder_with_http(Box::new(web.clone())).from_credentials(credentials).await;
+    account.map(Some).map_err(|error| failure(&error))
+}
+
+/// Whether credentials lead to this directory alone.
+fn is_of(credentials: &str, directory: &str) -> serde_json::Result<bool> {
+    #[derive(serde::Deserialize)]
+    struct Leads {
+        directory: Option<String>,
+        urls: Option<serde_json::Value>,
+    }
+    let leads: Leads = serde_json::from_str(credentials)?;
+    Ok(leads.directory.as_deref() == Some(directory) && leads.urls.is_none())
 }
 
 // === an order (RFC 8555, section 7.4) ===
 
 async fn ordered(web: &Web, request: &Request, names: &[Identifier], replaces: Option<&str>) -> Result<Order, Failure> {
-    let Some(account) = &request.account else {
+    let Some(known) = known(web, request).await? else {
+        if request.account.is_some() {
+            tell(&Told::AccountLost)?;
+        }
         return placed(&registered(web, request).await?, names, replaces).await.map_err(|error| failure(&error));
     };
-    let known = known(web, account).await?;
-    if request.contacts_changed {
+    if let (true, Some(account)) = (request.contacts_changed, &request.account) {
         let contacts: Vec<&str> = request.contacts.iter().map(String::as_str).collect();
         match known.update_contacts(&contacts).await {
             Ok(()) => tell(&Told::Account(account.clone()))?,
@@ -232,10 +250,10 @@ async fn reasons(order: &mut Order) -> Option<Failure> {
 // === renewal information (RFC 9773) ===
 
 async fn window(web: &Web, request: &Request, certificate: &str) -> Result<Told, Failure> {
-    let (Some(account), Some(identifier)) = (&request.account, identifier(certificate)) else {
+    let (Some(account), Some(identifier)) = (known(web, request).await?, identifier(certificate)) else {
         return Ok(Told::NoWindow);
     };
-    match known(web, account).await?.renewal_info(&identifier).await {
+    match account.renewal_info(&identifier).await {
         Ok((info, again)) => {
             let window = info.suggested_window;
             let (start, end) = (window.start.unix_timestamp(), window.end.unix_timestamp());
@@ -313,6 +331,22 @@ mod tests {
                  \"forbidden\" (urn:ietf:params:acme:error:caa)"
             )
         );
+    }
+
+    #[test]
+    fn credentials_that_lead_elsewhere_are_not_used() {
+        let directory = "https://ca.example.org/directory";
+        let good = r#"{"id": "x", "directory": "https://ca.example.org/directory"}"#;
+        assert!(is_of(good, directory).expect("JSON"));
+        for wrong in [
+            r#"{"directory": "https://elsewhere.example.org/directory"}"#,
+            r#"{"directory": "https://ca.example.org/directory", "urls": {"newOrder": "https://elsewhere.example.org"}}"#,
+            r#"{"urls": {}}"#,
+            "{}",
+        ] {
+            assert!(!is_of(wrong, directory).expect("JSON"), "{wrong}");
+        }
+        assert!(is_of("", directory).is_err());
     }
 
     #[test]

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::{Record, Sealed};
 
+/// How the names of files begin that are being written.
+const DRAFT: &str = ".new-";
+
 /// The files of one installation, in a folder that is root's and that the hub may look into.
 #[derive(Debug, Clone)]
 pub struct Files {
@@ -76,6 +79,21 @@ impl Files {
         self.write(&self.hub(), text.expose_secret().as_bytes(), Some(self.reader))
     }
 
+    pub(crate) fn remove_certificate(&self) -> io::Result<()> {
+        remove(&self.hub())
+    }
+
+    /// Removes what an engine left that was killed while it wrote.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(DRAFT.as_bytes()) {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// The account at this authority, if there is one.
     pub(crate) fn account(&self, directory: &str) -> io::Result<Option<Account>> {
         Ok(json::<Account>(&self.account_file())?.filter(|account| account.directory == directory))
@@ -103,15 +121,12 @@ impl Files {
         if !records.is_empty() {
             return self.write(&self.presented_file(), &serde_json::to_vec(records)?, None);
         }
-        match fs::remove_file(self.presented_file()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove(&self.presented_file())
     }
 
     /// Writes beside, then renames: whoever reads sees the old file or the new one.
     fn write(&self, path: &Path, bytes: &[u8], reader: Option<u32>) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
+        let mut file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.folder)?;
         file.write_all(bytes)?;
         if let Some(group) = reader {
             fchown(file.as_file(), None, Some(group))?;
@@ -120,6 +135,13 @@ impl Files {
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         File::open(&self.folder)?.sync_all()
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -165,5 +187,11 @@ mod tests {
             files.keep_presented(&[]).expect("removed");
         }
         assert!(files.presented().expect("read").is_empty());
+        fs::write(folder.path().join(".new-half"), "key").expect("written");
+        files.sweep().expect("swept");
+        files.remove_certificate().expect("removed");
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).expect("read").flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left, ["account.json"]);
     }
 }

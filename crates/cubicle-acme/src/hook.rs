@@ -72,6 +72,18 @@ pub(crate) fn check(given: &Path) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// Processes that are ended with this, also when nobody waits for them any more.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // One that is gone is what we want.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 /// Runs it once.
 ///
 /// # Errors
@@ -93,7 +105,7 @@ pub(crate) async fn run(program: &Path, timeout: Duration, action: Action, recor
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(format!("cannot be run: {error}")))?;
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
     let words = child.stderr.take();
     let mut words = tokio::spawn(async move {
         let mut text = Vec::new();
@@ -105,9 +117,7 @@ pub(crate) async fn run(program: &Path, timeout: Duration, action: Action, recor
         String::from_utf8_lossy(&text).into_owned()
     });
     let Ok(ended) = tokio::time::timeout(timeout, child.wait()).await else {
-        if let Some(group) = group {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        drop(group);
         let _ = child.wait().await;
         words.abort();
         return Err(failed(format!(
@@ -115,6 +125,8 @@ pub(crate) async fn run(program: &Path, timeout: Duration, action: Action, recor
             timeout.as_secs()
         )));
     };
+    // What one that ended leaves running is its own affair.
+    group.0 = None;
     let status = ended.map_err(|error| failed(format!("was lost: {error}")))?;
     if status.success() {
         words.abort();

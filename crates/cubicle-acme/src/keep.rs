@@ -20,7 +20,7 @@ use crate::settings::Settings;
 const FIRST_WITHIN: Duration = Duration::from_secs(600);
 /// How long the first one is asked for again when the authority could not answer.
 const FIRST_AGAIN_WITHIN: Duration = Duration::from_secs(120);
-/// The pause between.
+/// The pause before the second time; twice as long before each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest sleep: the machine's clock may be set meanwhile.
 const LONGEST_SLEEP: i64 = 600;
@@ -62,6 +62,9 @@ impl Keeper {
     /// # Errors
     /// There is none, and why the authority gives none.
     pub async fn first(&self, say: impl Fn(&str)) -> Result<(), Problem> {
+        if let Err(error) = self.orders.files.sweep() {
+            tracing::warn!(%error, "half-written files may be left in the folder of the certificate");
+        }
         match self.present() {
             Ok(Some(leaf)) => {
                 metrics::valid_until(leaf.end);
@@ -73,12 +76,13 @@ impl Keeper {
         let (names, directory) = (&self.orders.names, &self.orders.settings.directory);
         say(&format!("Cubicle waits for a certificate: {names}, from {directory}"));
         let ordered = tokio::time::timeout(FIRST_WITHIN, async {
-            let begun = Instant::now();
+            let (begun, mut pause) = (Instant::now(), FIRST_PAUSE);
             loop {
                 match self.order(None).await {
                     Err(failure) if failure.cause == Cause::Again && begun.elapsed() < FIRST_AGAIN_WITHIN => {
                         tracing::warn!(%failure, "the authority is asked again");
-                        tokio::time::sleep(FIRST_PAUSE).await;
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
                     }
                     ended => return ended,
                 }
@@ -87,10 +91,9 @@ impl Keeper {
         let failure = match ordered.await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(failure)) => failure,
-            Err(_) => Failure::new(
-                Cause::Unreachable,
-                format!("there was none within {} minutes", FIRST_WITHIN.as_secs() / 60),
-            ),
+            Err(_) => {
+                Failure::new(Cause::Slow, format!("there was none within {} minutes", FIRST_WITHIN.as_secs() / 60))
+            }
         };
         Err(Problem::engine(format!("no certificate for {names} from {directory}: {failure}"), failure.remedy()))
     }

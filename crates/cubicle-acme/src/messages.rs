@@ -3,8 +3,8 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The longest line, in bytes: a chain of certificates is the largest thing in one.
-pub(crate) const MOST_LINE: usize = 256 << 10;
+/// The longest line, in bytes: the largest thing in one is the file of roots, which may have 1 MiB.
+pub(crate) const MOST_LINE: usize = 2 << 20;
 
 /// What the process is to do, in its first line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,6 +112,8 @@ pub(crate) enum Cause {
     Again,
     /// The hook.
     Hook,
+    /// Hook and authority together took too long.
+    Slow,
     /// This machine.
     Machine,
 }
@@ -132,6 +134,10 @@ impl Failure {
             Cause::Refused => "mend what the authority names; the hook's records must be in the DNS that it asks",
             Cause::Again => "it is asked again",
             Cause::Hook => "mend the program that tls.acme.hook in site.yaml names; try it by hand, as root",
+            Cause::Slow => {
+                "try the program that tls.acme.hook in site.yaml names by hand, as root, and see how long it takes; it runs \
+                 once for the host and once for the wildcard"
+            }
             Cause::Machine => "see the log",
         }
     }

@@ -20,6 +20,12 @@ use crate::shown;
 
 /// How long the process may say nothing: it waits up to two minutes for an authority, twice.
 const SILENCE: Duration = Duration::from_secs(300);
+/// How often an account may be told in one order: with changed contacts, and as another when it was lost.
+const MOST_ACCOUNTS: u32 = 2;
+/// How many records that could not be taken away are remembered.
+const MOST_LEFT: usize = 20;
+/// The last second that has a date of four digits (RFC 3339).
+const LAST_SECOND: i64 = 253_402_300_799;
 
 /// What the authority said about when to replace a certificate.
 pub(crate) enum Said {
@@ -43,7 +49,7 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
-    /// Orders a certificate and keeps it. Whatever happens, no record stays in the DNS.
+    /// Orders a certificate and keeps it. Whatever happens, the hook is told to take away what it has put into the DNS.
     pub(crate) async fn order(&self, replaces: Option<String>) -> Result<Leaf, Failure> {
         // What an engine left that was killed in the middle.
         self.clean_up().await;
@@ -56,8 +62,11 @@ impl Orders {
     pub(crate) async fn window(&self, certificate: &str) -> Result<Said, Failure> {
         let mut talk = self.begin(Work::Window { certificate: certificate.to_owned() }).await?;
         match talk.next().await? {
-            Told::Window { start, end, again } => Ok(Said::Window(start, end, again)),
-            Told::NoWindow => Ok(Said::Nothing),
+            // A window that ends before it begins is none (RFC 9773, section 4.2).
+            Told::Window { start, end, again } if (0..=end).contains(&start) && end <= LAST_SECOND => {
+                Ok(Said::Window(start, end, again))
+            }
+            Told::Window { .. } | Told::NoWindow => Ok(Said::Nothing),
             Told::Failed(failure) => Err(Failure::new(failure.cause, shown(&failure.what))),
             _ => Err(confused()),
         }
@@ -67,19 +76,27 @@ impl Orders {
         let wanted = Wanted::new(&self.names).map_err(|error| machine("the key cannot be made", &error))?;
         let names = self.names.all().to_vec();
         let mut talk = self.begin(Work::Order { names, request: wanted.request.clone(), replaces }).await?;
-        let mut presented = false;
+        let (mut presented, mut accounts, mut lost) = (false, 0, false);
         loop {
             match talk.next().await? {
-                Told::Account(credentials) => {
+                Told::Account(credentials) if accounts < MOST_ACCOUNTS => {
+                    accounts += 1;
                     let account = Account {
                         directory: self.settings.directory.clone(),
                         contacts: self.settings.contacts.clone(),
                         credentials,
                     };
+                    if self.files.account(&account.directory).is_ok_and(|known| known.is_none()) {
+                        // What is there is another authority's, and would be taken for this one's.
+                        self.files.remove_certificate().map_err(|error| {
+                            machine("the certificate of another authority cannot be removed", &error)
+                        })?;
+                    }
                     self.files.keep_account(&account).map_err(|error| machine("the account cannot be kept", &error))?;
                     tracing::info!(directory = %self.settings.directory, "the authority has the account");
                 }
-                Told::AccountLost => {
+                Told::AccountLost if !lost => {
+                    lost = true;
                     tracing::warn!(
                         directory = %self.settings.directory,
                         "the authority does not know the account any more; another is registered"
@@ -115,7 +132,9 @@ impl Orders {
         if !good || records.len() > self.names.all().len() {
             return Err(Failure::new(Cause::Machine, "records were to be presented that no order needs"));
         }
-        self.files.keep_presented(records).map_err(|error| machine("the records cannot be kept", &error))?;
+        let mut all = self.files.presented().unwrap_or_default();
+        all.extend_from_slice(records);
+        self.files.keep_presented(&all).map_err(|error| machine("the records cannot be kept", &error))?;
         for record in records {
             tracing::info!(name = %record.name, "a record is put into the DNS");
             hook::run(&self.settings.hook, self.settings.hook_timeout, Action::Present, record)
@@ -125,19 +144,24 @@ impl Orders {
         Ok(())
     }
 
-    /// Has the hook take away what may be in the DNS. One that fails is told, and nothing waits for it.
+    /// Has the hook take away what may be in the DNS. One that fails is told, and the hook asked again with the next order
+    /// and at the next start; nothing waits for it.
     pub(crate) async fn clean_up(&self) {
         let records = self.files.presented().unwrap_or_else(|error| {
             tracing::warn!(%error, "records that may be in the DNS are not known any more");
             Vec::new()
         });
-        for record in records.iter().rev() {
-            let ended = hook::run(&self.settings.hook, self.settings.hook_timeout, Action::Cleanup, record).await;
+        let mut left = Vec::new();
+        for record in records.into_iter().rev() {
+            let ended = hook::run(&self.settings.hook, self.settings.hook_timeout, Action::Cleanup, &record).await;
             if let Err(problem) = ended {
                 tracing::warn!(%problem, name = %record.name, "a record may be in the DNS still");
+                if left.len() < MOST_LEFT {
+                    left.insert(0, record);
+                }
             }
         }
-        if let Err(error) = self.files.keep_presented(&[]) {
+        if let Err(error) = self.files.keep_presented(&left) {
             tracing::warn!(%error, "records will be taken away once more");
         }
     }

@@ -64,7 +64,7 @@ async fn remove_orphans(supervisor: &Supervisor) -> Result<(), Problem> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Ok(id) = name.parse::<WorkspaceId>() else { continue };
         if !known.contains(&name) {
-            supervisor.tear_down(&id).await?;
+            supervisor.end_sandbox(&id).await?;
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -120,7 +120,8 @@ fn ends(helpers: &[Pid]) -> std::io::Error {
 }
 
 /// The helper of this folder and what it forked that has not become another program yet: the processes with which a
-/// runtime builds outlive a helper that is killed, and wait for it without end.
+/// runtime builds outlive a helper that is killed, and wait for it without end. What is in the group of a sandbox, where
+/// a tenant's processes may call themselves anything, is none of them; it ends with the group.
 fn helpers(folder: &Path) -> Vec<Pid> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
@@ -129,9 +130,32 @@ fn helpers(folder: &Path) -> Vec<Pid> {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
             // Empty for one that has ended and is not reaped.
             let command = std::fs::read(entry.path().join("cmdline")).ok()?;
-            let mut words = command.split(|byte| *byte == 0).skip(1);
-            let ours = words.next()? == b"internal-sandbox" && words.next()? == folder.as_os_str().as_encoded_bytes();
-            ours.then(|| Pid::from_raw(pid))
+            let groups = std::fs::read_to_string(entry.path().join("cgroup")).ok()?;
+            is_helper(&command, &groups, folder).then(|| Pid::from_raw(pid))
         })
         .collect()
+}
+
+fn is_helper(command: &[u8], groups: &str, folder: &Path) -> bool {
+    let mut words = command.split(|byte| *byte == 0).skip(1);
+    words.next() == Some(b"internal-sandbox")
+        && words.next() == Some(folder.as_os_str().as_encoded_bytes())
+        && !groups.contains("/cubicle/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tenant_calls_itself_makes_it_no_helper() {
+        let folder = Path::new("/var/lib/cubicle/workspaces/w-000000000000");
+        let command = b"/x/cubicle\0internal-sandbox\0/var/lib/cubicle/workspaces/w-000000000000\0";
+        assert!(is_helper(command, "2:cpu:/\n0::/\n", folder));
+        for groups in ["2:cpu:/cubicle/w-111111111111\n0::/\n", "0::/system.slice/cubicle/w-000000000000\n"] {
+            assert!(!is_helper(command, groups, folder), "{groups}");
+        }
+        assert!(!is_helper(command, "0::/\n", Path::new("/var/lib/cubicle/workspaces/w-00000000000")));
+        assert!(!is_helper(b"", "0::/\n", folder));
+    }
 }

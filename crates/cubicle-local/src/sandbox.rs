@@ -128,6 +128,7 @@ impl Supervisor {
                 tokio::time::sleep(LAST_WORDS).await;
             };
             tokio::select! {
+                biased;
                 read = tokio::time::timeout(Duration::from_secs(BUILD_SECONDS), &mut reading) => read,
                 () = ended => Ok(Ok(0)),
             }

@@ -75,13 +75,9 @@ where
     std::fs::write(layout.url_file(), &url).map_err(|error| failed("the address file", error))?;
     recover::recover(&supervisor).await?;
 
-    let doors = server::open(&layout).map_err(|error| failed("the engine's sockets", error))?;
-    let admin = server::bind(&layout.admin_socket(), 0).map_err(|error| failed("the hub's admin socket", error))?;
-    let admin = OwnedFd::from(admin.into_std().map_err(|error| failed("the hub's admin socket", error))?);
-    let listeners = Arc::new(Listeners { public, admin });
-
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed("signals", error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed("signals", error))?;
+    // Before the doors are there: whoever knocks meanwhile is told at once that nobody answers.
     if let Some(keeper) = &options.certificates {
         tokio::select! {
             first = keeper.first(say) => first?,
@@ -89,6 +85,12 @@ where
             _ = interrupt.recv() => return Ok(()),
         }
     }
+
+    let doors = server::open(&layout).map_err(|error| failed("the engine's sockets", error))?;
+    let admin = server::bind(&layout.admin_socket(), 0).map_err(|error| failed("the hub's admin socket", error))?;
+    let admin = OwnedFd::from(admin.into_std().map_err(|error| failed("the hub's admin socket", error))?);
+    let listeners = Arc::new(Listeners { public, admin });
+
     let services = async {
         tokio::join!(
             server::serve(supervisor.clone(), listeners, doors),

@@ -378,11 +378,16 @@ impl Supervisor {
 
     /// Ends everything of a workspace that may run, whatever state its helper is in.
     pub(crate) async fn tear_down(&self, id: &WorkspaceId) -> Result<(), Problem> {
-        let folder = self.folder(id);
+        self.end_sandbox(self.store.row(id)?.sandbox()).await
+    }
+
+    /// Ends everything of a sandbox, whosever it is.
+    pub(crate) async fn end_sandbox(&self, sandbox: &WorkspaceId) -> Result<(), Problem> {
+        let folder = self.layout.workspace(sandbox);
         let asked =
             tokio::time::timeout(Duration::from_secs(30), client::request(&folder, &Request::Stop { grace_ms: 5000 }));
         if !matches!(asked.await, Ok(Ok(Response::Stopped))) {
-            crate::recover::remove_remains(&self.layout, &self.sandbox(id)).await?;
+            crate::recover::remove_remains(&self.layout, sandbox).await?;
         }
         Ok(())
     }

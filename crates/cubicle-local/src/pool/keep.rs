@@ -190,7 +190,7 @@ fn candidates(supervisor: &Supervisor) -> Result<BTreeMap<TemplateName, (Templat
 
 /// Ends what a member was; nothing of it is left.
 async fn end(supervisor: &Supervisor, id: &WorkspaceId) {
-    if let Err(problem) = supervisor.tear_down(id).await {
+    if let Err(problem) = supervisor.end_sandbox(id).await {
         tracing::error!(member = %id, %problem, "a warm sandbox could not be ended");
     }
     let _ = std::fs::remove_dir_all(supervisor.layout.workspace(id));
