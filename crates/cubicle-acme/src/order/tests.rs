@@ -91,3 +91,42 @@ async fn another_certificate_is_not_shown() {
         assert!(what.contains("said what it should not"), "{what}");
     }
 }
+
+#[tokio::test]
+async fn a_customer_that_goes_on_and_on_is_not_heard() {
+    let account = || Told::Account(Sealed("{}".to_owned().into()));
+    let failed = || Told::Failed(Failure::new(Cause::Refused, "no"));
+    let (what, _) = ended(&[account(), Told::AccountLost, account(), failed()]).await;
+    assert_eq!(what, "no", "as many as an order can need");
+    for wrong in [vec![account(), account(), account()], vec![Told::AccountLost, Told::AccountLost]] {
+        let (what, _) = ended(&[wrong, vec![failed()]].into_iter().flatten().collect::<Vec<_>>()).await;
+        assert!(what.contains("said what it should not"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_goes_before_an_account_comes() {
+    let account = Told::Account(Sealed("{}".to_owned().into()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let orders = orders(folder.path(), &[account, Told::Failed(Failure::new(Cause::Refused, "no"))]);
+    let there = folder.path().join("hub.pem");
+    std::fs::write(&there, "another's").expect("written");
+    orders.order(None).await.expect_err("it gives no certificate");
+    assert!(!there.exists());
+    // The account is known now, so that what is there is this authority's.
+    std::fs::write(&there, "this one's").expect("written");
+    orders.order(None).await.expect_err("it gives no certificate");
+    assert!(there.exists());
+}
+
+#[tokio::test]
+async fn a_window_that_is_none_is_not_waited_for() {
+    for (start, end, is_one) in
+        [(5, 9, true), (9, 5, false), (-1, 5, false), (0, i64::MAX, false), (i64::MIN, i64::MAX, false)]
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let said =
+            orders(folder.path(), &[Told::Window { start, end, again: 1 }]).window("a.b").await.expect("an answer");
+        assert_eq!(matches!(said, Said::Window(..)), is_one, "{start} {end}");
+    }
+}
