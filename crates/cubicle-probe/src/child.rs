@@ -59,22 +59,22 @@ pub(crate) fn word(answer: &Answer) -> Observation {
 /// Children that have said all they had to say, but were still ending then.
 static ENDING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Like [`run`], but returns as soon as the child has told something and says no more. What it made is taken
+/// Like [`run`], but returns as soon as the child has told as much as is wanted and says no more. What it made is taken
 /// down by the kernel meanwhile, which takes longer than all else.
-pub(crate) fn tell(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result<Said> {
+pub(crate) fn tell(patience: Duration, wanted: usize, body: impl FnOnce(&mut Teller)) -> std::io::Result<Said> {
     let mut ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
     ending.retain(|pid| matches!(rustix::process::waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
     drop(ending);
     let (pid, said, in_time) = listen(patience, body)?;
     let observations = observations(&said);
-    let Some(child) = Pid::from_raw(pid).filter(|_| in_time && !observations.is_empty()) else {
+    let Some(child) = Pid::from_raw(pid).filter(|_| in_time && observations.len() >= wanted) else {
         return Ok(Said { observations, end: wait(pid, in_time) });
     };
     ENDING.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     Ok(Said { observations, end: End::Code(0) })
 }
 
-/// Runs `body` in a forked child and collects what it tells.
+/// Runs `body` in a forked child and collects what it tells. `patience` is how long it may say nothing.
 pub(crate) fn run(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result<Said> {
     let (pid, said, in_time) = listen(patience, body)?;
     let end = wait(pid, in_time);
@@ -106,7 +106,7 @@ fn listen(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result
     }
     drop(writer);
     let mut said = Vec::new();
-    let in_time = read_until(reader, &mut said, Instant::now() + patience);
+    let in_time = read_all(reader, &mut said, patience);
     Ok((pid, said, in_time))
 }
 
@@ -121,7 +121,9 @@ fn become_plain() {
     }
 }
 
-fn read_until(reader: OwnedFd, said: &mut Vec<u8>, deadline: Instant) -> bool {
+/// Whether the end came before nothing was said for so long.
+fn read_all(reader: OwnedFd, said: &mut Vec<u8>, patience: Duration) -> bool {
+    let mut deadline = Instant::now() + patience;
     let mut file = File::from(reader);
     let mut buffer = [0; 16 << 10];
     loop {
@@ -137,7 +139,10 @@ fn read_until(reader: OwnedFd, said: &mut Vec<u8>, deadline: Instant) -> bool {
             Ok(0) => return false,
             Ok(_) => match file.read(&mut buffer) {
                 Ok(0) => return true,
-                Ok(count) => said.extend_from_slice(&buffer[..count]),
+                Ok(count) => {
+                    said.extend_from_slice(&buffer[..count]);
+                    deadline = Instant::now() + patience;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => return true,
             },

@@ -7,7 +7,7 @@ use cubicle_core::attempt::{Action, Attempt, Fact, Observation, Outcome, ProbePl
 use jiff::Timestamp;
 
 use crate::answer::{Answer, Context};
-use crate::child::{self, End};
+use crate::child::{self, End, Said};
 use crate::dial::{self, Dialled, Target};
 use crate::proxy::Tunnel;
 use crate::window::{Window, micros};
@@ -26,9 +26,14 @@ pub(crate) fn run(context: &Context, plan: &ProbePlan, window: Option<&mut Windo
     let tunnelling: Group<'_> = &|| tunnels(context, attempts);
     let mut observations = if context.is_control() {
         // No limit slows the control down, so that everything can go on at once.
-        at_once(&[dialling, tunnelling, &|| together(context, attempts), &|| alone(context, attempts), &|| {
-            loads(context, attempts)
-        }])
+        at_once(&[
+            dialling,
+            tunnelling,
+            &|| together(context, attempts),
+            &|| on_stage(context, attempts),
+            &|| alone(context, attempts),
+            &|| loads(context, attempts),
+        ])
     } else {
         // One after the other, as limits slow it down, but while dials wait: one that is looked at late is
         // not judged by that.
@@ -129,6 +134,8 @@ enum Place {
     Here,
     /// In one child with many others.
     Together,
+    /// In one child with all others whose scene is a root file system.
+    Stage,
     /// In a child of its own.
     Alone,
     /// In the parent, last, because it slows everything down.
@@ -144,6 +151,7 @@ fn place(context: &Context, action: &Action) -> Place {
         Action::AllocateMemory { .. } | Action::ExceedProcesses { .. } | Action::Spin { .. } => Place::Last,
         Action::Call { call } if call::needs_own_child(*call) => Place::Alone,
         Action::PassFilter { .. } | Action::StackRules => Place::Alone,
+        action if context.is_control() && control::scene::is_for_the_stage(action) => Place::Stage,
         action if context.is_control() && control::scene::is_staged(action) => Place::Alone,
         Action::Fact { fact: Fact::Interfaces { .. } } if context.reference => Place::Alone,
         _ => Place::Together,
@@ -177,22 +185,48 @@ pub(crate) fn plainly(context: &Context, action: &Action) -> Answer {
     }
 }
 
-fn timed(context: &Context, attempt: &Attempt) -> Observation {
+fn timed(attempt: &Attempt, does: impl FnOnce(&Action) -> Answer) -> Observation {
     let began = Instant::now();
-    let answer = attempt_once(context, &attempt.action);
+    let answer = does(&attempt.action);
     observation(attempt, answer, began.elapsed())
 }
 
-/// Runs many attempts in one child. When the child dies, the attempt that it was at is judged
-/// by that, and a new child goes on.
+/// Runs many attempts in one child.
 fn together(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
-    let chosen: Vec<&Attempt> =
-        attempts.iter().filter(|attempt| place(context, &attempt.action) == Place::Together).collect();
+    one_by_one(chosen(context, attempts, Place::Together), |left| {
+        child::run(PATIENCE, |teller| {
+            left.iter().for_each(|attempt| teller.tell(&timed(attempt, |action| attempt_once(context, action))));
+        })
+    })
+}
+
+/// Plays many scenes in one child, whose end nobody waits for.
+fn on_stage(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
+    one_by_one(chosen(context, attempts, Place::Stage), |left| {
+        child::tell(PATIENCE, left.len(), |teller| {
+            let stage = control::scene::Stage::open();
+            for attempt in left {
+                let played = timed(attempt, |action| match &stage {
+                    Ok(stage) => stage.play(context, action),
+                    Err(error) => control::scene::answer(Err(error.kind().into())),
+                });
+                teller.tell(&played);
+            }
+        })
+    })
+}
+
+fn chosen<'a>(context: &Context, attempts: &'a [Attempt], wanted: Place) -> Vec<&'a Attempt> {
+    attempts.iter().filter(|attempt| place(context, &attempt.action) == wanted).collect()
+}
+
+/// Has a child make attempts one after the other. When the child dies, the attempt that it was at is judged by that,
+/// and a new child goes on.
+fn one_by_one(chosen: Vec<&Attempt>, child: impl Fn(&[&Attempt]) -> std::io::Result<Said>) -> Vec<Observation> {
     let mut observations: Vec<Observation> = Vec::with_capacity(chosen.len());
     while observations.len() < chosen.len() {
         let left = &chosen[observations.len()..];
-        let ran = child::run(PATIENCE, |teller| left.iter().for_each(|attempt| teller.tell(&timed(context, attempt))));
-        match ran {
+        match child(left) {
             Err(error) => {
                 let answer = Answer::failed(format!("no child: {error}"));
                 observations.extend(left.iter().map(|attempt| observation(attempt, answer.clone(), Duration::ZERO)));
@@ -212,8 +246,7 @@ fn together(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
 /// Runs the attempts that need a child of their own, for the control several at a time: what
 /// takes long there is that the kernel waits when it takes a scene down.
 fn alone(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
-    let chosen: Vec<&Attempt> =
-        attempts.iter().filter(|attempt| place(context, &attempt.action) == Place::Alone).collect();
+    let chosen = chosen(context, attempts, Place::Alone);
     let workers = if context.is_control() { SCENES } else { 1 };
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -234,9 +267,9 @@ fn alone(context: &Context, attempts: &[Attempt]) -> Vec<Observation> {
 }
 
 fn in_own_child(context: &Context, attempt: &Attempt) -> Observation {
-    let body = |teller: &mut child::Teller| teller.tell(&timed(context, attempt));
+    let body = |teller: &mut child::Teller| teller.tell(&timed(attempt, |action| attempt_once(context, action)));
     // What the control has made for an attempt is its own, and nobody waits for its end.
-    let said = if context.is_control() { child::tell(PATIENCE, body) } else { child::run(PATIENCE, body) };
+    let said = if context.is_control() { child::tell(PATIENCE, 1, body) } else { child::run(PATIENCE, body) };
     match said {
         Ok(mut said) => said.observations.pop().unwrap_or_else(|| observation(attempt, died(said.end), Duration::ZERO)),
         Err(error) => observation(attempt, Answer::failed(format!("no child: {error}")), Duration::ZERO),

@@ -1,5 +1,5 @@
 //! Entering a running sandbox: for commands of the tenant (`exec`) and for later proofs
-//! (`verify`). The helper runs this program again for each, so that it has one thread.
+//! (`verify`, and `ahead` for one whose plan comes later). The helper runs this program again for each, so that it has one thread.
 //!
 //! What enters equals the notebook in uid, capabilities, `no_new_privs`, filters, namespaces,
 //! control groups and limits; a contract test compares. A later proof differs in one thing: its
@@ -17,12 +17,14 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::bundle::{self, NAMESPACES, OOM_SCORE, TENANT};
 use crate::cgroup::Cgroup;
 use crate::confine;
+use crate::helper::PID_FILE;
 use crate::mounts::{self, Allowed};
 use crate::namespaces;
 use crate::pipes;
@@ -48,18 +50,22 @@ const NOT_FOUND: i32 = 127;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Exec,
+    /// A later proof.
     Verify,
+    /// A later proof that enters now and is told what to try whenever it is.
+    Ahead,
 }
 
 struct Entry {
     mode: Mode,
+    dir: PathBuf,
     spec: SandboxSpec,
     pid: u32,
     pid_start: u64,
     command: Vec<OsString>,
 }
 
-/// The body of `cubicle internal-join exec|verify DIR PID START -- [COMMAND...]`; `arguments` is
+/// The body of `cubicle internal-join exec|verify|ahead DIR PID START -- [COMMAND...]`; `arguments` is
 /// what follows `internal-join`. Exits with the command's code, 128 + signal when it was killed.
 pub fn run(arguments: &[OsString]) -> ExitCode {
     match parse(arguments).and_then(|entry| enter(&entry)) {
@@ -72,20 +78,23 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
 }
 
 fn parse(arguments: &[OsString]) -> io::Result<Entry> {
-    let usage = || io::Error::other("usage: internal-join exec|verify DIR PID START -- [COMMAND...]");
+    let usage = || io::Error::other("usage: internal-join exec|verify|ahead DIR PID START -- [COMMAND...]");
     let [mode, dir, pid, start, dashes, command @ ..] = arguments else { return Err(usage()) };
     let number = |text: &OsString| text.to_str().ok_or_else(usage).map(str::to_owned);
     let mode = match mode.to_str() {
         Some("exec") if !command.is_empty() => Mode::Exec,
         Some("verify") if command.is_empty() => Mode::Verify,
+        Some("ahead") if command.is_empty() => Mode::Ahead,
         _ => return Err(usage()),
     };
     if dashes != "--" {
         return Err(usage());
     }
-    let spec = serde_json::from_slice(&fs::read(PathBuf::from(dir).join("sandbox.json"))?).map_err(io::Error::other)?;
+    let dir = PathBuf::from(dir);
+    let spec = serde_json::from_slice(&fs::read(dir.join("sandbox.json"))?).map_err(io::Error::other)?;
     Ok(Entry {
         mode,
+        dir,
         spec,
         pid: number(pid)?.parse().map_err(|_| usage())?,
         pid_start: number(start)?.parse().map_err(|_| usage())?,
@@ -97,6 +106,10 @@ fn enter(entry: &Entry) -> io::Result<u8> {
     // Nobody may look into this process while it is root on one side and tenant on the other.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The signal is of deaths from now on (PR_SET_PDEATHSIG(2const)).
+    if fs::read_to_string(entry.dir.join(PID_FILE))?.trim() != std::os::unix::process::parent_id().to_string() {
+        return Err(io::Error::other("its helper has ended"));
+    }
     // The helper blocks the signals that it waits for.
     confine::default_signals()?;
     crate::removal::check(&entry.spec.remove).map_err(io::Error::other)?;
@@ -132,7 +145,14 @@ fn enter(entry: &Entry) -> io::Result<u8> {
         child => {
             drop(inner);
             end_with_child(child)?;
-            if entry.mode == Mode::Exec { await_command(child) } else { await_probe(child) }
+            match entry.mode {
+                Mode::Exec => await_command(child),
+                Mode::Verify => await_probe(child),
+                Mode::Ahead => {
+                    await_plan(child)?;
+                    await_probe(child)
+                }
+            }
         }
     }
 }
@@ -174,9 +194,27 @@ fn await_command(child: i32) -> io::Result<u8> {
     }
 }
 
+/// Waits until the probe's plan comes, nobody can send one any more, or the probe has ended. What it reads stays its own.
+fn await_plan(child: i32) -> io::Result<()> {
+    let end = end_of(child)?;
+    match poll(&mut [PollFd::new(&io::stdin(), PollFlags::IN), PollFd::new(&end, PollFlags::IN)], None) {
+        // The signal has killed the probe.
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What becomes readable with the end of a child (pidfd_open(2)).
+fn end_of(child: i32) -> io::Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(child).ok_or_else(|| io::Error::other("no child"))?;
+    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
 /// Waits for a later proof and watches that nobody stops or traces it.
 fn await_probe(child: i32) -> io::Result<u8> {
     let deadline = Instant::now() + PATIENCE;
+    let end = end_of(child)?;
+    let pause = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
     let disturbed = loop {
         let mut status = 0;
         // SAFETY: waitpid fills the integer, which lives through the call.
@@ -196,7 +234,8 @@ fn await_probe(child: i32) -> io::Result<u8> {
         if Instant::now() >= deadline {
             break format!("it did not end within {} s", PATIENCE.as_secs());
         }
-        std::thread::sleep(Duration::from_millis(1));
+        // Until its end, or for a moment; a signal has killed it.
+        let _ = poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&pause));
     };
     // SAFETY: kill and waitpid on the child made above, which is not reaped yet.
     unsafe {
@@ -248,7 +287,7 @@ impl Inner {
     fn become_tenant(&self, entry: &Entry, cgroup: &Cgroup) -> io::Result<Never> {
         let spec = &entry.spec;
         let walls = LastWalls::of(spec);
-        let proc_mount = if entry.mode == Mode::Verify {
+        let proc_mount = if entry.mode != Mode::Exec {
             // Only the owner of the mount namespace may make a new proc, and the workspace's own
             // view of it is masked, so that this happens before any namespace is entered.
             Some(mounts::create("proc", "proc", &[], Allowed::READ)?)
@@ -272,7 +311,7 @@ impl Inner {
             move_into_link_name_space(namespace.as_fd(), Some(*kind))?;
         }
         rustix::process::chdir(if entry.mode == Mode::Exec { spec.home.mount_path.as_str() } else { "/" })?;
-        let probe = if entry.mode == Mode::Verify { Some(self.open_probe()?) } else { None };
+        let probe = if entry.mode == Mode::Exec { None } else { Some(self.open_probe()?) };
         let program = self.program(entry)?;
 
         if !removed(&spec.remove, "capabilities") {
@@ -310,7 +349,7 @@ impl Inner {
 
     fn program(&self, entry: &Entry) -> io::Result<Program> {
         let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::other);
-        if entry.mode == Mode::Verify {
+        if entry.mode != Mode::Exec {
             return Ok(Program {
                 paths: Vec::new(),
                 arguments: vec![c"/.cubicle/probe".to_owned(), c"later".to_owned()],

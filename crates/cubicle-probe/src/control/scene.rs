@@ -1,9 +1,13 @@
 //! Scenes: where the machine itself may not have the bad thing, the control makes it, in mount
 //! namespaces and root file systems of its own that vanish with the child that made them.
+//!
+//! Scenes that are a root file system and nothing else are played one after the other on one stage: taking a mount
+//! namespace down makes the kernel wait for every processor (RCU), which takes longer than all of them.
 
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -43,12 +47,64 @@ pub(crate) fn is_staged(action: &Action) -> bool {
     }
 }
 
-/// Makes the scene and does the very same attempt in it.
-pub(crate) fn play(context: &Context, action: &Action) -> Answer {
-    match try_play(context, action) {
-        Ok(answer) => answer,
-        Err(error) => Answer::failed(format!("the control's scene cannot be made: {error}")),
+/// Whether the scene is a root file system and nothing else.
+pub(crate) fn is_for_the_stage(action: &Action) -> bool {
+    match action {
+        Action::Read { path, staged } => *staged && !path.starts_with("/proc/1/"),
+        Action::UnixConnect { .. } | Action::Create { .. } => true,
+        Action::Fact { fact } => matches!(
+            fact,
+            Fact::WritableMount { .. }
+                | Fact::Devices { .. }
+                | Fact::SetuidFiles { .. }
+                | Fact::FileSystemLarger { .. }
+                | Fact::FileSystemMoreFiles { .. }
+                | Fact::ForeignFiles { .. }
+                | Fact::Siblings { .. }
+                | Fact::EscapesRoot { .. }
+        ),
+        _ => false,
     }
+}
+
+/// A mount namespace for several scenes: each root file system is mounted over the one before.
+pub(crate) struct Stage {
+    /// The root directory outside of all scenes.
+    root: OwnedFd,
+}
+
+impl Stage {
+    /// Makes this child one whose mounts nobody else sees.
+    pub(crate) fn open() -> io::Result<Self> {
+        private_mounts()?;
+        let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        Ok(Self { root: rustix::fs::open("/", flags, Mode::empty())? })
+    }
+
+    /// Makes the scene, does the very same attempt in it, and leaves it.
+    pub(crate) fn play(&self, context: &Context, action: &Action) -> Answer {
+        let played = try_play(context, action);
+        let left = rustix::process::fchdir(&self.root).and_then(|()| rustix::process::chroot("."));
+        answer(played.and_then(|answer| Ok(left.map(|()| answer)?)))
+    }
+}
+
+/// Makes the scene and does the very same attempt in it; for a child that ends afterwards.
+pub(crate) fn play(context: &Context, action: &Action) -> Answer {
+    let mounts = match action {
+        Action::Fact { fact } => matches!(
+            fact,
+            Fact::OtherKernel { .. } | Fact::SharedMounts | Fact::WritableMounts { .. } | Fact::LooseMounts { .. }
+        ),
+        _ => true,
+    };
+    let ready = if mounts { private_mounts() } else { Ok(()) };
+    answer(ready.and_then(|()| try_play(context, action)))
+}
+
+/// What came of a scene.
+pub(crate) fn answer(played: io::Result<Answer>) -> Answer {
+    played.unwrap_or_else(|error| Answer::failed(format!("the control's scene cannot be made: {error}")))
 }
 
 fn try_play(context: &Context, action: &Action) -> io::Result<Answer> {
@@ -106,14 +162,12 @@ fn with_fact(context: &Context, action: &Action, fact: &Fact) -> io::Result<Answ
             unsafe { libc::personality(0x004_0000) };
         }
         Fact::OtherKernel { .. } => {
-            private_mounts()?;
             mount("tmpfs", STAGE, "tmpfs", MountFlags::empty(), None)?;
             let other = Path::new(STAGE).join("boot_id");
             fs::write(&other, "00000000-0000-4000-8000-000000000000\n")?;
             mount_bind(&other, "/proc/sys/kernel/random/boot_id")?;
         }
         Fact::WritableMounts { .. } | Fact::LooseMounts { .. } => {
-            private_mounts()?;
             mount("tmpfs", STAGE, "tmpfs", MountFlags::empty(), None)?;
             let point = Path::new(STAGE).join("scene");
             fs::create_dir(&point)?;
@@ -125,7 +179,6 @@ fn with_fact(context: &Context, action: &Action, fact: &Fact) -> io::Result<Answ
             enter(&root)?;
         }
         Fact::SharedMounts => {
-            private_mounts()?;
             mount("tmpfs", STAGE, "tmpfs", MountFlags::empty(), None)?;
             mount_change(STAGE, MountPropagationFlags::SHARED)?;
         }
@@ -172,7 +225,6 @@ fn private_mounts() -> io::Result<()> {
 
 /// An empty root file system in memory.
 fn scratch_root() -> io::Result<PathBuf> {
-    private_mounts()?;
     mount("tmpfs", STAGE, "tmpfs", MountFlags::empty(), None)?;
     Ok(PathBuf::from(STAGE))
 }
@@ -245,7 +297,6 @@ fn above_the_root(path: &str) -> io::Result<Answer> {
 
 /// Looks from the second process of a pid namespace that has a `/proc` of its own.
 fn beside_a_first_process(context: &Context, action: &Action) -> io::Result<Answer> {
-    private_mounts()?;
     // SAFETY: this is a forked child with one thread; the next child is the namespace's first.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?;
     let patience = Duration::from_secs(4);
@@ -289,4 +340,40 @@ fn beside_a_stranger(context: &Context, action: &Action) -> io::Result<Answer> {
     drop(ours);
     let _ = rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::empty());
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use cubicle_core::attempt::{Outcome, Phase, ProbePlan, Role};
+
+    use super::*;
+
+    /// Needs root, as the control does.
+    #[test]
+    fn nothing_of_a_scene_is_there_in_the_next() {
+        let plan =
+            ProbePlan { nonce: String::new(), phase: Phase::Later, dial_deadline_ms: 1000, attempts: Vec::new() };
+        let context = Context::new(Role::Control, &plan);
+        let said = child::run(Duration::from_secs(10), |teller| {
+            let stage = Stage::open().expect("a stage");
+            let home = || "/home/user".to_owned();
+            for action in [
+                Action::Fact { fact: Fact::ForeignFiles { path: home() } },
+                Action::Fact { fact: Fact::Siblings { path: "/home".to_owned() } },
+                Action::Fact { fact: Fact::EscapesRoot { path: home() } },
+                Action::UnixConnect { path: "/run/a.sock".to_owned() },
+                Action::Fact { fact: Fact::FileSystemLarger { path: home(), bytes: 1 << 20 } },
+            ] {
+                assert!(is_for_the_stage(&action), "{action:?}");
+                let answer = stage.play(&context, &action);
+                assert_eq!(answer.outcome, Outcome::Succeeded, "{action:?}: {}", answer.detail);
+                // The machine's own root directory again, and an empty one for the next scene.
+                assert!(Path::new("/proc/self/status").exists(), "{action:?}");
+                let next = scratch_root().expect("a root file system");
+                assert_eq!(fs::read_dir(&next).expect("a directory").count(), 0, "{action:?}");
+            }
+            teller.tell(&child::word(&Answer::succeeded("")));
+        });
+        assert_eq!(said.expect("a child").observations.len(), 1, "the child has panicked");
+    }
 }

@@ -16,6 +16,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 
 use super::control::Control;
 use super::proof::Prober;
+use super::ready::Pair;
 use super::{Mounted, Sandbox};
 use crate::frame;
 use crate::home;
@@ -68,9 +69,11 @@ impl Sandbox {
             }
             state.claimed = true;
         }
-        // Both get ready while the home is checked and mounted.
-        let control = Control::beside(self, &plan);
-        let prober = Prober::enter(self);
+        // The control tries everything for the first time while the home is checked and mounted.
+        let (control, prober) = match self.ready.take() {
+            Some(Pair { control, prober }) => (control.told(&plan), Ok(prober)),
+            None => (Control::beside(self, &plan), Prober::enter(self, "verify")),
+        };
         let home = receive_home(stream).map_err(|error| failed("the word which home it is", &error))?;
         if matches!(home.backend, HomeBackend::Later) || home.mount_path != self.spec.home.mount_path {
             return Err(Problem::bad_input(

@@ -27,8 +27,13 @@ pub(super) struct Control {
     began: Instant,
     /// Whether it runs at a lower priority, in a process group of its own.
     slow: bool,
+    process: Process,
+}
+
+/// A control that may not know its plan yet.
+pub(super) struct Process {
     child: Child,
-    plans: Option<ChildStdin>,
+    plans: ChildStdin,
     answers: ChildStdout,
 }
 
@@ -41,34 +46,26 @@ impl Control {
         egress::die_with_parent(&mut command);
         // Of its own, so that one call reaches all that it starts.
         command.process_group(0);
-        let mut control = Self::start(command, plan)?;
+        let mut control = Process::start(command)?.told(&plan)?;
         control.slow = true;
         rustix::process::setpriority_process(Some(control.pid()), BESIDE_BUILDING)?;
         Ok(Some(control))
     }
 
-    /// Starts it beside a sandbox that stands.
-    pub(super) fn beside(sandbox: &Sandbox, plan: &ProbePlan) -> io::Result<Self> {
+    /// Starts it beside a sandbox that stands, for a plan that comes later.
+    pub(super) fn waiting(sandbox: &Sandbox) -> io::Result<Process> {
         let mut command = command(&sandbox.spec);
         egress::inherit(&mut command, sandbox, &[]);
-        Self::start(command, plan.clone())
+        Process::start(command)
     }
 
-    /// Starts the process, and has it try the whole plan.
-    fn start(mut command: Command, plan: ProbePlan) -> io::Result<Self> {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let began = Instant::now();
-        let mut child = command.spawn()?;
-        let answers = child.stdout.take().ok_or_else(|| io::Error::other("no stdout"));
-        let plans = child.stdin.take();
-        let mut control = Self { answers: answers?, plan, began, slow: false, child, plans };
-        let text = serde_json::to_string(&control.plan)?;
-        control.say(&text)?;
-        Ok(control)
+    /// Starts it beside a sandbox that stands.
+    pub(super) fn beside(sandbox: &Sandbox, plan: &ProbePlan) -> io::Result<Self> {
+        Self::waiting(sandbox)?.told(plan)
     }
 
     fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        Pid::from_child(&self.process.child)
     }
 
     /// From now on it is waited for.
@@ -76,25 +73,47 @@ impl Control {
         Ok(rustix::process::setpriority_pgrp(Some(self.pid()), 0)?)
     }
 
-    fn say(&mut self, plan: &str) -> io::Result<()> {
-        let plans = self.plans.as_mut().ok_or_else(|| io::Error::other("no stdin"))?;
-        pipes::write_line(plans, plan)
+    fn say(&mut self, plan: &ProbePlan) -> io::Result<()> {
+        let text = serde_json::to_string(plan)?;
+        pipes::write_line(&mut self.process.plans, &text)
     }
 
     fn hear(&mut self) -> io::Result<Observations> {
-        let line = pipes::read_line(&mut self.answers, ANSWER, Instant::now() + PATIENCE)
+        let line = pipes::read_line(&mut self.process.answers, ANSWER, Instant::now() + PATIENCE)
             .map_err(|error| io::Error::other(format!("{error}; why is in helper.log")))?;
         serde_json::from_str(&line).map_err(io::Error::other)
     }
 
     fn ask(&mut self, part: &ProbePlan) -> io::Result<Observations> {
-        let text = serde_json::to_string(part)?;
-        self.say(&text)?;
+        self.say(part)?;
         self.hear()
     }
 }
 
-impl Drop for Control {
+impl Process {
+    fn start(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn()?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(plans), Some(answers)) => Ok(Self { child, plans, answers }),
+            _ => Err(io::Error::other("a control without pipes")),
+        }
+    }
+
+    /// Whether it has not ended.
+    pub(super) fn waits(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Has it try the whole plan.
+    pub(super) fn told(self, plan: &ProbePlan) -> io::Result<Control> {
+        let mut control = Control { plan: plan.clone(), began: Instant::now(), slow: false, process: self };
+        control.say(plan)?;
+        Ok(control)
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         // Nothing of it is wanted any more, and it has no state to save.
         let _ = self.child.kill();

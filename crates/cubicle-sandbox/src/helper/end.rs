@@ -105,6 +105,7 @@ impl Sandbox {
         if self.state().cleaned {
             return;
         }
+        drop(self.ready.take());
         self.cgroup.kill_all(Duration::from_secs(10));
         stage::strike();
         runtime::delete(&self.spec, &self.dir);

@@ -11,6 +11,7 @@ mod end;
 mod freeze;
 mod log;
 mod proof;
+mod ready;
 mod serve;
 
 use std::fs::{self, File, OpenOptions};
@@ -59,6 +60,7 @@ struct Sandbox {
     gate: Mutex<proof::Gate>,
     prepared: Mutex<Option<control::Control>>,
     freezer: freeze::Freezer,
+    ready: ready::Ready,
     state: Mutex<State>,
     changed: Condvar,
     /// Written to when the helper shall end.
@@ -258,6 +260,7 @@ fn build(dir: &Path) -> Result<(OwnedFd, Sandbox), Problem> {
         gate: Mutex::new(proof::Gate::new(plan_write, answer_read)),
         prepared: Mutex::new(prepared),
         freezer: freeze::Freezer::default(),
+        ready: ready::Ready::default(),
         state: Mutex::new(State {
             stage: Stage::Built,
             nonce: None,

@@ -237,7 +237,7 @@ impl Sandbox {
             return Err(Problem::conflict(format!("{} is not running", self.spec.id), "start it first"));
         }
         self.thaw();
-        self.prove_beside(None, Prober::enter(self), plan)
+        self.prove_beside(None, Prober::enter(self, "verify"), plan)
     }
 
     /// Has a probe beside the notebook try a plan, between two controls; `prepared` is one that has begun.
@@ -289,11 +289,16 @@ pub(super) fn together(mut first: Observations, second: Observations) -> Observa
 pub(super) struct Prober(Child);
 
 impl Prober {
-    /// Enters the sandbox.
-    pub(super) fn enter(sandbox: &Sandbox) -> io::Result<Self> {
-        let mut command = sandbox.join_command("verify", &[]);
+    /// Enters the sandbox; the mode is one of `internal-join`.
+    pub(super) fn enter(sandbox: &Sandbox, mode: &str) -> io::Result<Self> {
+        let mut command = sandbox.join_command(mode, &[]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map(Self)
+    }
+
+    /// Whether it has not ended.
+    pub(super) fn waits(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
     }
 
     /// Gives it its plan and reads its observations.
@@ -313,7 +318,7 @@ impl Prober {
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        if !matches!(self.0.try_wait(), Ok(None)) {
+        if !self.waits() {
             return;
         }
         // What entered the sandbox has a child of its own to kill and bury.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cubicle_core::problem::Problem;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{EGRESS_PORT, Sandbox, announce, egress, end, open_socket};
+use super::{EGRESS_PORT, Sandbox, announce, egress, end, open_socket, ready};
 use crate::frame;
 use crate::home;
 use crate::protocol::{HomeBackend, Request, Response, Stage, Status};
@@ -114,7 +114,12 @@ fn answer(sandbox: &Arc<Sandbox>, mut stream: UnixStream) -> io::Result<()> {
         }
         Request::Freeze { port } => sandbox.freeze(port).map_or_else(failed, |()| Response::Frozen),
         Request::Usage => sandbox.usage().unwrap_or_else(failed),
-        Request::Hold => return sandbox.hold(&stream),
+        Request::Hold => {
+            if let Err(error) = ready::get(sandbox) {
+                eprintln!("no thread for a claim's proof: {error}");
+            }
+            return sandbox.hold(&stream);
+        }
         Request::Claim { plan } => {
             sandbox.claim(&mut stream, plan).map_or_else(failed, |proof| Response::Proof(Box::new(proof)))
         }
