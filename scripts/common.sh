@@ -42,6 +42,21 @@ install_missing() { # PACKAGE...
         >/dev/null </dev/null || die "apt could not install ${missing[*]}" "see what \`apt-get install ${missing[*]}\` says"
 }
 
+# Packages of apt, unpacked into a folder and not installed: a server that is installed would be started.
+unpack_packages() { # FOLDER PACKAGE...
+    local folder=$1
+    shift
+    [ ! -e "$folder/complete" ] || return 0
+    rm -rf "$folder"
+    mkdir -p "$folder/deb"
+    (cd "$folder/deb" && { apt-get download -qq -o APT::Sandbox::User=root "$@" 2>/dev/null ||
+        { apt-get update -qq && apt-get download -qq -o APT::Sandbox::User=root "$@"; }; }) >&2 ||
+        die "apt could not fetch $*" "see its message above"
+    for package in "$folder"/deb/*.deb; do dpkg-deb --extract "$package" "$folder"; done
+    rm -r "$folder/deb"
+    touch "$folder/complete"
+}
+
 # The modules that a folder's package-lock.json names; nothing is asked when they are there.
 install_modules() { # FOLDER
     command -v npm >/dev/null || install_missing nodejs npm

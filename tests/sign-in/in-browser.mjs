@@ -1,18 +1,23 @@
-// The whole way in a real browser: through the provider to a notebook, and out again from both sides.
-//   node in-browser.mjs HUB ISSUER SCREENSHOTS
+// The whole way in a real browser: through the provider to a notebook, and out again from both sides; and by way of a
+// front that signs people in.
+//   node in-browser.mjs HUB ISSUER FRONT SCREENSHOTS
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import * as campus from "../browser/campus.mjs";
 import { Findings, launchBrowser } from "../browser/browser.mjs";
 import * as notebook from "../browser/notebook.mjs";
 
-const [hub, issuer, screenshots] = process.argv.slice(2);
+const [hub, issuer, front, screenshots] = process.argv.slice(2);
 await mkdir(screenshots, { recursive: true });
 const findings = new Findings();
 const check = (truth, what) => findings.check("browser", truth, what);
 const browser = await launchBrowser();
-const page = await (await browser.newContext()).newPage();
-page.setDefaultTimeout(60_000);
+const tab = async (options) => {
+  const page = await (await browser.newContext(options)).newPage();
+  page.setDefaultTimeout(60_000);
+  return page;
+};
+let page = await tab();
 const shot = (name) => page.screenshot({ path: path.join(screenshots, `${name}.png`), fullPage: true });
 try {
   await page.goto(hub);
@@ -43,6 +48,22 @@ try {
   await shot("signed-out");
   const after = await page.goto(origin);
   check(after.status() >= 400 || new URL(page.url()).origin === hub, "the notebook answers after the sign-out");
+
+  // By way of the front there is nothing to click: the browser's own question for name and password is its.
+  page = await tab({ httpCredentials: { username: "vera", password: "of-vera" } });
+  await page.goto(front);
+  check((await page.innerText("header")).includes("vera"), "whom the front has signed in is signed in");
+  await shot("by-the-front");
+  await notebook.card(page, "jupyterlab").locator("button").click();
+  await notebook.followLaunch(page, front, shot);
+  check(new URL(page.url()).port === new URL(front).port, "the notebook is reached by way of the front");
+  await notebook.openNotebook(page);
+  await notebook.run(page, 'print("front", 6 * 7)', ':has-text("front 42")');
+  await shot("by-the-front-notebook");
+  await page.goto(front);
+  await page.click("text=Sign out");
+  await page.waitForURL((url) => url.pathname === "/signed-out");
+  await shot("by-the-front-signed-out");
 } catch (error) {
   await shot("failed").catch(() => {});
   findings.add("browser", error.message);

@@ -4,6 +4,8 @@ const decode = (text) => text.replace(/&[#\w]+;/g, (entity) => DECODE[entity] ??
 
 export class Person {
   #jars = new Map();
+  /** Sent with every request. */
+  headers = {};
   /** Every address on the way, for whoever wants to know. */
   trail = [];
 
@@ -20,7 +22,7 @@ export class Person {
   /** One request; redirects are not followed. */
   async once(method, address, form) {
     const url = new URL(address);
-    const headers = { accept: "text/html", cookie: this.cookies(url) };
+    const headers = { accept: "text/html", cookie: this.cookies(url), ...this.headers };
     if (method === "GET") Object.assign(headers, { "sec-fetch-site": "none", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document" });
     else Object.assign(headers, { origin: url.origin, "sec-fetch-site": "same-origin" });
     const body = form && new URLSearchParams(form);

@@ -40,5 +40,5 @@ mod workers;
 pub use accounting::Prices;
 pub use caps::{Amounts, Caps, GroupCaps};
 pub use config::{HostNames, HubConfig, Records, Timing, TlsFiles};
-pub use identity::{PortalSettings, ProviderSettings, SignIn};
+pub use identity::{FrontSettings, PortalSettings, ProviderSettings, SignIn};
 pub use server::serve;

@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 use crate::config::HubConfig;
 use crate::crowd::Crowd;
 use crate::hub::{Caller, Hub};
+use crate::identity::Arrival;
 use crate::origin::Place;
 use crate::proxy::{self, Visit};
 use crate::workers::Workers;
@@ -275,6 +276,13 @@ async fn answer(
     }
     let probe = matches!(request.uri().path(), "/healthz" | "/readyz");
     let place = host(&request).and_then(|host| Some((hub.origins.place(&host)?, host)));
+    let client = match arrival(&hub, peer, &mut request) {
+        Ok(client) => client,
+        Err(problem) => {
+            tracing::info!(%peer, why = %problem, "a request was refused");
+            return problem::json(StatusCode::UNAUTHORIZED, &problem);
+        }
+    };
     if portal::names_somebody(request.headers()) && !matches!(place, Some((Place::Portal, _))) {
         return problem::json(
             StatusCode::UNAUTHORIZED,
@@ -287,24 +295,24 @@ async fn answer(
     }
     match place {
         Some((Place::Portal, host)) => {
-            request.extensions_mut().insert(Client(peer.ip()));
+            request.extensions_mut().insert(Client(client));
             request.extensions_mut().insert(Host(host));
             routed(contract, request).await
         }
         Some((Place::Workspace(workspace), host)) => {
-            let visit = Visit { workspace, host, client: peer.ip() };
+            let visit = Visit { workspace, host, client };
             let mut response = proxy::serve(hub, visit, request.map(Body::new)).await;
             response.extensions_mut().insert(Answering(Cow::Borrowed("(workspace)")));
             response
         }
         Some((Place::Hub, host)) => {
-            request.extensions_mut().insert(Client(peer.ip()));
+            request.extensions_mut().insert(Client(client));
             request.extensions_mut().insert(Host(host));
             routed(router, request).await
         }
         // Whoever watches over the hub's health may know it by address only.
         None if probe => {
-            request.extensions_mut().insert(Client(peer.ip()));
+            request.extensions_mut().insert(Client(client));
             request.extensions_mut().insert(Host("localhost".to_owned()));
             routed(router, request).await
         }
@@ -316,6 +324,14 @@ async fn answer(
             ),
         ),
     }
+}
+
+/// The client's address, with what a front says of it, and of who it is, taken off the request.
+fn arrival(hub: &Hub, peer: SocketAddr, request: &mut Request<Incoming>) -> Result<IpAddr, Problem> {
+    let Some(front) = &hub.identities.front else { return Ok(peer.ip()) };
+    let Some(Arrival { word, client }) = front.take(request.headers_mut())? else { return Ok(peer.ip()) };
+    request.extensions_mut().insert(word);
+    Ok(client.unwrap_or(peer.ip()))
 }
 
 /// The one host that a request names. A request that names two is nobody's (RFC 9112, 3.2).

@@ -27,6 +27,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::cookies;
 use crate::fetch;
 use crate::hub::{Caller, Hub};
+use crate::identity::Word;
 use crate::journal;
 use crate::liveness::Ending;
 use crate::problem::{self, ApiProblem};
@@ -134,7 +135,8 @@ impl FromRequestParts<Arc<Hub>> for Authenticated {
         }
         let Some(Host(host)) = parts.extensions.get::<Host>() else { return Err(nobody()) };
         let own = hub.origins.own(host);
-        let session = session(&parts.headers, hub).await?.ok_or_else(nobody)?;
+        let session = session(parts, hub).await?.filter(|(_, counts)| *counts).map(|(session, _)| session);
+        let session = session.ok_or_else(nobody)?;
         fetch::admit(&parts.method, &parts.headers, &own)?;
         let caller = Caller::Account(session.account.clone());
         journal::acting(&caller, "session");
@@ -142,12 +144,12 @@ impl FromRequestParts<Arc<Hub>> for Authenticated {
     }
 }
 
-/// The live session of a request's cookie.
-pub(crate) async fn session(headers: &axum::http::HeaderMap, hub: &Hub) -> Result<Option<Session>, Problem> {
-    match cookies::read(headers, cookies::SESSION, hub.origins.secure()) {
-        None => Ok(None),
-        Some(cookie) => hub.store.session(Digest::of(Purpose::Session, cookie)).await,
-    }
+/// The live session of a request's cookie, and whether it counts for this request.
+pub(crate) async fn session(parts: &Parts, hub: &Hub) -> Result<Option<(Session, bool)>, Problem> {
+    let Some(cookie) = cookies::read(&parts.headers, cookies::SESSION, hub.origins.secure()) else { return Ok(None) };
+    let Some(session) = hub.store.session(Digest::of(Purpose::Session, cookie)).await? else { return Ok(None) };
+    let counts = hub.identities.counts(&session, parts.extensions.get::<Word>());
+    Ok(Some((session, counts)))
 }
 
 async fn by_token(parts: &Parts, hub: &Hub) -> Result<Authenticated, ApiProblem> {

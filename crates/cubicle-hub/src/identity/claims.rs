@@ -30,7 +30,7 @@ impl Person {
     /// Reads verified claims.
     pub(super) fn of(settings: &ProviderSettings, subject: &str, claims: &Map<String, Value>) -> Self {
         let roles = texts(claims.get(&settings.roles_claim));
-        let holds = |wanted: &[String]| wanted.iter().any(|role| roles.contains(role));
+        let holds = |wanted: &[String]| wanted.iter().any(|role| roles.contains(&role.as_str()));
         let role = if holds(&settings.admin_roles) {
             Role::Admin
         } else if holds(&settings.auditor_roles) {
@@ -38,10 +38,7 @@ impl Person {
         } else {
             Role::User
         };
-        let mut groups = texts(claims.get(&settings.groups_claim));
-        groups.sort();
-        groups.dedup();
-        groups.truncate(MOST_GROUPS);
+        let groups = groups(texts(claims.get(&settings.groups_claim)));
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         Self {
             identity: Identity { issuer: settings.issuer.clone(), subject: subject.to_owned() },
@@ -53,15 +50,24 @@ impl Person {
     }
 }
 
-/// The texts of a claim that is a list or one text. What cannot be a group's name is left out.
-fn texts(claim: Option<&Value>) -> Vec<String> {
-    let plain =
-        |text: &&str| !text.is_empty() && text.chars().count() <= LONGEST_GROUP && !text.chars().any(char::is_control);
+/// The texts of a claim that is a list or one text.
+fn texts(claim: Option<&Value>) -> Vec<&str> {
     match claim {
-        Some(Value::String(text)) => Some(text.as_str()).filter(plain).map(str::to_owned).into_iter().collect(),
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).filter(plain).map(str::to_owned).collect(),
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Each group once and in order. What cannot be a group's name is left out.
+pub(super) fn groups<'text>(given: impl IntoIterator<Item = &'text str>) -> Vec<String> {
+    let plain =
+        |text: &&str| !text.is_empty() && text.chars().count() <= LONGEST_GROUP && !text.chars().any(char::is_control);
+    let mut groups: Vec<String> = given.into_iter().filter(plain).map(str::to_owned).collect();
+    groups.sort();
+    groups.dedup();
+    groups.truncate(MOST_GROUPS);
+    groups
 }
 
 /// The names to try for a new account, the best one first. Names are for people to read: nothing

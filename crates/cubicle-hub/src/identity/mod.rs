@@ -1,4 +1,4 @@
-//! Who people are according to somebody else: OpenID Connect.
+//! Who people are according to somebody else: OpenID Connect, or a front that has signed them in.
 //!
 //! Sources: OpenID Connect Core 1.0, Discovery 1.0, RP-Initiated Logout 1.0, Back-Channel Logout
 //! 1.0; RFC 6749, RFC 7636, RFC 9207.
@@ -6,6 +6,8 @@
 mod attempt;
 mod caps_settings;
 mod claims;
+mod front;
+mod front_settings;
 mod portal_settings;
 mod provider;
 mod settings;
@@ -17,6 +19,8 @@ use cubicle_core::problem::{Problem, ProblemKind};
 
 pub(crate) use attempt::{Attempt, LIFETIME};
 pub(crate) use claims::{Person, name_of};
+pub(crate) use front::{Arrival, Front, Word, is_front};
+pub use front_settings::FrontSettings;
 pub use portal_settings::PortalSettings;
 pub(crate) use provider::{Bearer, Provider, Returned};
 pub use settings::{ProviderSettings, SignIn};
@@ -27,6 +31,8 @@ use crate::pages::sign_in::ProviderLink;
 pub(crate) struct Identities {
     /// Whether name and password are taken.
     pub(crate) passwords: bool,
+    /// Who has signed people in before they come here.
+    pub(crate) front: Option<Front>,
     providers: Vec<Provider>,
 }
 
@@ -34,7 +40,8 @@ impl Identities {
     /// Prepares the providers; none of them is asked yet.
     pub(crate) fn new(settings: &SignIn) -> Result<Self, Problem> {
         let providers = settings.providers.iter().map(Provider::new).collect::<Result<_, _>>()?;
-        Ok(Self { passwords: settings.passwords, providers })
+        let front = settings.front.clone().map(|settings| Front { settings });
+        Ok(Self { passwords: settings.passwords, front, providers })
     }
 
     /// The provider of this name.
@@ -55,10 +62,33 @@ impl Identities {
         silent.map(|provider| provider.settings.name.as_str()).collect()
     }
 
+    /// Where a session that this issuer vouched for can be ended, too.
+    pub(crate) fn farewell(&self, issuer: &str) -> Option<ProviderLink> {
+        match &self.front {
+            Some(front) if is_front(issuer) => front.link(),
+            _ => self.of_issuer(issuer).map(Provider::link),
+        }
+    }
+
     /// What the sign-in page links.
     pub(crate) fn links(&self) -> Vec<ProviderLink> {
         self.providers.iter().map(Provider::link).collect()
     }
+}
+
+/// Refuses who is in none of the groups that may use this site.
+fn require_group(required: &[String], title: &str, person: &Person) -> Result<(), Failure> {
+    if required.is_empty() || required.iter().any(|group| person.groups.contains(group)) {
+        return Ok(());
+    }
+    Err(Failure {
+        status: StatusCode::FORBIDDEN,
+        problem: Problem::new(
+            ProblemKind::NotAllowed,
+            format!("{title} knows you, but you are in no group that may use this site"),
+            "ask an administrator to be let in",
+        ),
+    })
 }
 
 /// Why nobody was signed in, with the status that says whose fault it is.

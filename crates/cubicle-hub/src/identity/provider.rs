@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::StatusCode;
-use cubicle_core::problem::{Problem, ProblemKind};
+use cubicle_core::problem::Problem;
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreClientAuthMethod, CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey,
     CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreResponseType,
@@ -351,18 +351,7 @@ impl Provider {
 
     /// Refuses who is in none of the groups that may use this site.
     pub(crate) fn require_group(&self, person: &Person) -> Result<(), Failure> {
-        let required = &self.settings.required_groups;
-        if required.is_empty() || required.iter().any(|group| person.groups.contains(group)) {
-            return Ok(());
-        }
-        Err(Failure {
-            status: StatusCode::FORBIDDEN,
-            problem: Problem::new(
-                ProblemKind::NotAllowed,
-                format!("{} knows you, but you are in no group that may use this site", self.settings.title),
-                "ask an administrator to be let in",
-            ),
-        })
+        super::require_group(&self.settings.required_groups, &self.settings.title, person)
     }
 
     /// Whose bearer token it is, for a portal that forwards what its users came with.

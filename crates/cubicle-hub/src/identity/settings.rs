@@ -12,6 +12,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 
+use super::front_settings::FrontSettings;
 use super::portal_settings::PortalSettings;
 use crate::accounting::Prices;
 use crate::caps::Caps;
@@ -23,6 +24,8 @@ pub struct SignIn {
     pub passwords: bool,
     /// Whom else the hub believes, in the order of their buttons.
     pub providers: Vec<ProviderSettings>,
+    /// Who has signed people in before they come here.
+    pub front: Option<FrontSettings>,
     /// A portal that shows workspaces on its own origin.
     pub portal: Option<PortalSettings>,
     /// What people may have at once.
@@ -34,7 +37,14 @@ pub struct SignIn {
 impl Default for SignIn {
     /// One machine: name and password, and nobody else.
     fn default() -> Self {
-        Self { passwords: true, providers: Vec::new(), portal: None, caps: Caps::default(), prices: Prices::default() }
+        Self {
+            passwords: true,
+            providers: Vec::new(),
+            front: None,
+            portal: None,
+            caps: Caps::default(),
+            prices: Prices::default(),
+        }
     }
 }
 
@@ -141,21 +151,30 @@ impl Reader<'_> {
 
     fn sign_in(&mut self, node: &Node) -> SignIn {
         let mut settings = SignIn::default();
-        let (mut list, mut portal) = (None, None);
-        for (key, _, value) in
-            self.entries(node, "the document", &["passwords", "providers", "portal", "limits", "prices"])
-        {
+        const KEYS: [&str; 6] = ["passwords", "providers", "front", "portal", "limits", "prices"];
+        let (mut list, mut portal, mut front) = (None, None, None);
+        for (key, _, value) in self.entries(node, "the document", &KEYS) {
             match key.as_str() {
                 "passwords" => settings.passwords = self.switch(key, value).unwrap_or(true),
                 "providers" => list = Some(value),
+                "front" => front = Some(value),
                 "portal" => portal = Some(value),
                 "prices" => settings.prices = self.prices(value),
                 "limits" => settings.caps = self.caps(value),
                 _ => {}
             }
         }
+        settings.front = front.and_then(|front| self.front(front));
+        if let (Some(_), Some(portal)) = (front, portal) {
+            // Each would have its own say in who a header names.
+            self.wrong(
+                portal.line,
+                "a front and a portal cannot both be given: both say by a header who their user is",
+            );
+        }
+        let somebody = settings.passwords || front.is_some();
         let Some(list) = list else {
-            if !settings.passwords {
+            if !somebody {
                 self.wrong(node.line, "passwords is false and there is no provider: nobody could sign in");
             }
             if let Some(portal) = portal {
@@ -167,7 +186,7 @@ impl Reader<'_> {
             self.wrong(list.line, "providers must be a list");
             return settings;
         };
-        if items.is_empty() && !settings.passwords {
+        if items.is_empty() && !somebody {
             self.wrong(list.line, "passwords is false and there is no provider: nobody could sign in");
         }
         for item in items {
@@ -177,6 +196,8 @@ impl Reader<'_> {
             } else if settings.providers.iter().any(|other| other.issuer == provider.issuer) {
                 // Two doors to one issuer could disagree about who is an administrator.
                 self.wrong(item.line, format!("two providers have the issuer \"{}\"", provider.issuer));
+            } else if settings.front.as_ref().is_some_and(|front| front.name == provider.name) {
+                self.wrong(item.line, format!("the front is named \"{}\", too", provider.name));
             }
             settings.providers.push(provider);
         }
@@ -268,7 +289,7 @@ impl Reader<'_> {
         Some(provider)
     }
 
-    fn is_name(&mut self, line: usize, name: &str) -> bool {
+    pub(super) fn is_name(&mut self, line: usize, name: &str) -> bool {
         let good = name.len() <= 32
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
             && !name.starts_with('-');
@@ -312,7 +333,7 @@ impl Reader<'_> {
         }
     }
 
-    fn secret(&mut self, key: &str, node: &Node) -> Option<SecretString> {
+    pub(super) fn secret(&mut self, key: &str, node: &Node) -> Option<SecretString> {
         let given = self.text(key, node)?;
         let file = self.beside(&given);
         match std::fs::read_to_string(&file) {

@@ -81,7 +81,7 @@ async fn account(hub: &Hub, bearer: crate::identity::Bearer) -> Result<Account, 
     let provider = hub.identities.of_issuer(&person.identity.issuer).ok_or_else(|| Failure::unproven("unknown"))?;
     provider.require_group(&person)?;
     let (role, groups) = (person.role, person.groups.clone());
-    let account = account_of(hub, provider, &person).await?;
+    let account = account_of(hub, &provider.settings.name, &person).await?;
     // What was just written counts, whatever was read before.
     Ok(Account { role, groups, ..account })
 }

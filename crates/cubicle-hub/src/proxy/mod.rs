@@ -23,6 +23,7 @@ use crate::activity;
 use crate::cookies;
 use crate::fetch;
 use crate::hub::Hub;
+use crate::identity::Word;
 use crate::liveness::Ending;
 use crate::secret::{Digest, Purpose};
 use bodies::Download;
@@ -55,7 +56,8 @@ pub(crate) async fn serve(hub: Arc<Hub>, visit: Visit, request: Request<Body>) -
     if request.uri().path().starts_with("/.cubicle/") {
         return notice.problem(StatusCode::NOT_FOUND, &Problem::not_found("there is no such page", ""));
     }
-    let ending = match admitted(&hub, &visit.workspace, request.headers()).await {
+    let word = request.extensions().get::<Word>();
+    let ending = match admitted(&hub, &visit.workspace, request.headers(), word).await {
         Ok(Some(ending)) => ending,
         Ok(None) => return stranger(&notice, request.method(), request.uri()).await,
         Err(problem) => return notice.problem(StatusCode::INTERNAL_SERVER_ERROR, &problem),
@@ -70,13 +72,25 @@ fn wants_page(headers: &HeaderMap) -> bool {
         .is_some_and(|accepted| accepted.contains("text/html"))
 }
 
-/// Follows the session behind the workspace's cookie; nothing without a good one.
-async fn admitted(hub: &Hub, workspace: &WorkspaceId, headers: &HeaderMap) -> Result<Option<Ending>, Problem> {
+/// Follows the session behind the workspace's cookie; nothing without a good one, or when it does not count for a request
+/// that came by way of a front. Past the front the cookie is enough.
+async fn admitted(
+    hub: &Hub,
+    workspace: &WorkspaceId,
+    headers: &HeaderMap,
+    word: Option<&Word>,
+) -> Result<Option<Ending>, Problem> {
     let Some(cookie) = cookies::read(headers, cookies::WORKSPACE, hub.origins.secure()) else { return Ok(None) };
     let grant = Digest::of(Purpose::Grant, cookie);
     loop {
         let since = hub.liveness.epoch();
         let Some(granted) = hub.store.granted(grant, workspace.clone()).await? else { return Ok(None) };
+        if word.is_some() {
+            let session = hub.store.session(granted.session).await?;
+            if !session.is_some_and(|session| hub.identities.counts(&session, word)) {
+                return Ok(None);
+            }
+        }
         if let Some(ending) = hub.liveness.follow(granted.session, granted.expires_at, since) {
             return Ok(Some(ending));
         }

@@ -107,14 +107,14 @@ async fn welcome(
         ),
     })?;
     let person = provider.finish(attempt, &back(hub, visitor, provider), returned).await?;
-    let account = account_of(hub, provider, &person).await?;
+    let account = account_of(hub, &provider.settings.name, &person).await?;
     journal::about(format!("signed in {}", account.id));
     tracing::info!(user = %account.id, provider = name, address = %visitor.address, "signed in by a provider");
     Ok((account, Vouched { issuer: person.identity.issuer, session: person.session }))
 }
 
-/// The person's account, with the rights that the provider gives them now; made at the first time.
-pub(crate) async fn account_of(hub: &Hub, provider: &Provider, person: &Person) -> Result<Account, Problem> {
+/// The person's account, with the rights that the provider or front of this name gives them now; made at the first time.
+pub(crate) async fn account_of(hub: &Hub, by: &str, person: &Person) -> Result<Account, Problem> {
     if let Some(account) = hub.store.account_of(person.identity.clone()).await? {
         if account.role != person.role || account.groups != person.groups {
             hub.store.set_rights(account.id.clone(), person.role, person.groups.clone()).await?;
@@ -122,7 +122,7 @@ pub(crate) async fn account_of(hub: &Hub, provider: &Provider, person: &Person) 
         return Ok(account);
     }
     let mut taken = Problem::conflict("there is no free name for you here", "ask an administrator");
-    for name in name_of(person, &provider.settings.name) {
+    for name in name_of(person, by) {
         let new = NewAccount {
             name,
             role: person.role,
@@ -139,8 +139,12 @@ pub(crate) async fn account_of(hub: &Hub, provider: &Provider, person: &Person) 
     hub.store.account_of(person.identity.clone()).await?.ok_or(taken)
 }
 
-/// Sends the browser to where the provider's own session ends.
+/// Sends the browser to where the provider's own session ends, or the front's.
 pub(super) async fn sign_out(State(hub): State<Arc<Hub>>, visitor: Visitor, Path(name): Path<String>) -> Response {
+    let front = hub.identities.front.as_ref().filter(|front| front.settings.name == name);
+    if let Some(place) = front.and_then(|front| front.settings.sign_out_url.as_deref()) {
+        return see_other(place);
+    }
     let provider = match hub.identities.provider(&name) {
         Ok(provider) => provider,
         Err(problem) => return visitor.refuse(problem).into_response(),
@@ -164,7 +168,11 @@ pub(super) struct From {
 
 /// After signing out.
 pub(super) async fn signed_out(State(hub): State<Arc<Hub>>, visitor: Visitor, Query(from): Query<From>) -> Response {
-    let provider = hub.identities.provider(&from.provider).ok().map(Provider::link);
+    let front = hub.identities.front.as_ref().filter(|front| front.settings.name == from.provider);
+    let provider = match front {
+        Some(front) => front.link(),
+        None => hub.identities.provider(&from.provider).ok().map(Provider::link),
+    };
     let frame = pages::Frame { viewer: None, ..visitor.frame(None) };
     visitor.answer(shown(StatusCode::OK, pages::signed_out::render(&pages::signed_out::View { frame, provider })))
 }

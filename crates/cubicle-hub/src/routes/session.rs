@@ -1,6 +1,7 @@
 //! Signing in and out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -10,15 +11,21 @@ use cubicle_core::problem::{Problem, ProblemKind};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use super::provider::account_of;
 use super::visitor::{NoFields, Posted, Visitor};
 use super::{see_other, shown};
 use crate::cookies;
 use crate::hub::{Caller, Hub, from_now};
+use crate::identity::{Failure, Front, Person, is_front};
 use crate::journal;
 use crate::origin::safe_next;
 use crate::pages;
 use crate::secret::{self, Digest, Purpose};
 use crate::store::Vouched;
+
+/// The longest that a session lasts which a front vouched for: a front cannot say that somebody's session with it is
+/// over, and signing in anew costs nobody anything.
+const BY_A_FRONT: Duration = Duration::from_secs(12 * 3600);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Wanted {
@@ -34,7 +41,36 @@ pub(super) async fn show(State(hub): State<Arc<Hub>>, visitor: Visitor, Query(wa
     if visitor.session.is_some() {
         return see_other(&next);
     }
-    form(&hub, &visitor, StatusCode::OK, String::new(), next, None)
+    let Some(front) = &hub.identities.front else {
+        return form(&hub, &visitor, StatusCode::OK, String::new(), next, None);
+    };
+    match visitor.named.clone() {
+        Some(person) => match welcome(&hub, front, &visitor, &person).await {
+            Ok(account) => {
+                let vouched = Vouched { issuer: person.identity.issuer, session: None };
+                begin(&hub, visitor, account, &next, Some(vouched)).await
+            }
+            Err(Failure { status, problem }) => {
+                tracing::info!(address = %visitor.address, why = %problem, "a sign-in by a front failed");
+                visitor.refuse_with(status, problem).into_response()
+            }
+        },
+        // Nothing to fill in and nothing to choose.
+        None if !hub.identities.passwords && hub.identities.links().is_empty() => {
+            let Failure { status, problem } = front.passed_by();
+            visitor.refuse_with(status, problem).into_response()
+        }
+        None => form(&hub, &visitor, StatusCode::OK, String::new(), next, None),
+    }
+}
+
+/// Lets in whom the front has signed in.
+async fn welcome(hub: &Hub, front: &Front, visitor: &Visitor, person: &Person) -> Result<UserId, Failure> {
+    front.require_group(person)?;
+    let account = account_of(hub, &front.settings.name, person).await?;
+    journal::about(format!("signed in {}", account.id));
+    tracing::info!(user = %account.id, address = %visitor.address, "signed in by a front");
+    Ok(account.id)
 }
 
 fn form(
@@ -129,17 +165,21 @@ pub(super) async fn begin(
 ) -> Response {
     let cookie = secret::generate();
     let digest = Digest::of(Purpose::Session, cookie.expose_secret());
-    if let Err(problem) = hub.store.begin_session(digest, account, from_now(hub.timing.session), vouched).await {
+    let lasts = match &vouched {
+        Some(vouched) if is_front(&vouched.issuer) => hub.timing.session.min(BY_A_FRONT),
+        _ => hub.timing.session,
+    };
+    if let Err(problem) = hub.store.begin_session(digest, account, from_now(lasts), vouched).await {
         return visitor.refuse(problem).into_response();
     }
-    if let Some(old) = &visitor.session {
+    for old in visitor.session.iter().chain(&visitor.left) {
         if let Err(problem) = hub.store.end_session(old.digest).await {
             return visitor.refuse(problem).into_response();
         }
         hub.liveness.end(&old.digest);
     }
     let mut response = see_other(next);
-    let seconds = i64::try_from(hub.timing.session.as_secs()).unwrap_or(i64::MAX);
+    let seconds = i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX);
     let secure = hub.origins.secure();
     let set = [
         cookies::write_for(cookies::SESSION, cookie.expose_secret(), secure, seconds),
@@ -201,8 +241,10 @@ pub(super) async fn sign_out(
         journal::acting(&Caller::Account(session.account.clone()), "session");
     }
     let issuer = visitor.session.as_ref().and_then(|session| session.issuer.as_deref());
-    let place = match issuer.and_then(|issuer| hub.identities.of_issuer(issuer)) {
-        Some(provider) => format!("/signed-out?provider={}", provider.settings.name),
+    let place = match issuer.and_then(|issuer| hub.identities.farewell(issuer)) {
+        Some(link) => format!("/signed-out?provider={}", link.name),
+        // The way to sign in leads back in at once.
+        None if issuer.is_some_and(is_front) => "/signed-out".to_owned(),
         None => "/sign-in".to_owned(),
     };
     let mut response = see_other(&place);

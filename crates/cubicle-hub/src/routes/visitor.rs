@@ -17,6 +17,7 @@ use super::{Refused, see_other};
 use crate::api;
 use crate::cookies;
 use crate::hub::{Caller, Hub};
+use crate::identity::{Person, Word};
 use crate::journal;
 use crate::notice::Notice;
 use crate::origin::is_own_path;
@@ -30,6 +31,10 @@ use crate::store::{Account, Session};
 pub(crate) struct Visitor {
     /// The session, for who is signed in.
     pub(crate) session: Option<Session>,
+    /// A session of this browser that does not count: a front says that somebody else uses it, or nothing.
+    pub(crate) left: Option<Session>,
+    /// Who it is, when a front says so.
+    pub(crate) named: Option<Person>,
     /// The `Host` that was used.
     pub(crate) host: String,
     /// The client's address.
@@ -44,7 +49,12 @@ pub(crate) struct Visitor {
 impl Visitor {
     async fn of(parts: &Parts, hub: &Hub) -> Result<Self, Problem> {
         let secure = hub.origins.secure();
-        let session = api::session(&parts.headers, hub).await?;
+        let (session, left) = match api::session(parts, hub).await? {
+            Some((session, true)) => (Some(session), None),
+            Some((session, false)) => (None, Some(session)),
+            None => (None, None),
+        };
+        let named = parts.extensions.get::<Word>().and_then(|Word(person)| person.clone());
         let name = if session.is_some() { cookies::SESSION } else { cookies::VISITOR };
         let (bound_to, new_cookie) = match cookies::read(&parts.headers, name, secure) {
             Some(cookie) => (SecretString::from(cookie), None),
@@ -61,7 +71,7 @@ impl Visitor {
             .map_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |Client(address)| *address);
         let announcement =
             hub.notices.seen().map(|Notice { text, maintenance, .. }| Announcement { text, maintenance });
-        Ok(Self { session, host, address, bound_to, new_cookie, announcement })
+        Ok(Self { session, left, named, host, address, bound_to, new_cookie, announcement })
     }
 
     /// What surrounds the page.

@@ -7,6 +7,7 @@ mod activity;
 mod api;
 mod browser;
 mod engine;
+mod front;
 mod hostile;
 mod https;
 mod institution;
