@@ -29,14 +29,17 @@ def inside(cluster: str, command: str, given: dict, seconds: float = 300) -> dic
 
 
 @contextlib.contextmanager
-def site(name: str):
-    """A cluster with Cilium and the chart on it."""
+def site(name: str, **settings):
+    """A cluster with Cilium and the chart on it, with these settings."""
     with tempfile.TemporaryDirectory(prefix="cubicle-bench-", dir="/var/tmp") as folder:
         images = installation.Images(Path(folder))
         trial = Trial(name)
         try:
             trial.up("--enforcer", "cilium")
             found = installation.Site(trial, images)
+            values = json.loads(found.values.read_text())
+            values["settings"] |= settings
+            found.values.write_text(json.dumps(values))
             found.install()
             yield found
         finally:

@@ -1,7 +1,8 @@
 """Many workspaces through the controller, against `kubectl create` of the same objects on the same cluster. Seconds.
 
 Until every workspace has its pod object: namespace, quota, limits, policies, account and home are made before it.
-No node takes the pods, so that the controller is measured and not the kubelets of one machine."""
+No node takes the pods, so that the controller is measured and not the kubelets of one machine; they may wait for one as
+long as it takes. Both make a part in turn, so that each finds the same cluster."""
 
 import json
 import os
@@ -11,6 +12,8 @@ from kube_open import inside, installation, site
 
 SIZES = [int(one) for one in os.environ.get("CUBICLE_BENCH_SIZES", "100 1000").split()]
 KINDS = ("resourcequota", "limitrange", "serviceaccount", "networkpolicy", "persistentvolumeclaim", "pod")
+# How many are made in turn.
+PART = 250
 KEPT = ("name", "namespace", "labels", "annotations")
 
 
@@ -45,45 +48,54 @@ def pattern(found) -> list[dict]:
     return json.loads(json.dumps(objects).replace(where, "NAMESPACE").replace(name, "NAME"))
 
 
-def raw(found, objects: list[dict], count: int) -> float:
-    """The same objects so many times, in lists of 500 workspaces, by `kubectl create`."""
+def raw(found, objects: list[dict], numbers: range) -> float:
+    """The same objects so many times, in one list, by `kubectl create`; seconds."""
     text = json.dumps(objects)
-    spent = 0.0
-    for first in range(0, count, 500):
-        items = []
-        for number in range(first, min(first + 500, count)):
-            items += json.loads(text.replace("NAMESPACE", f"raw-{count}-{number}").replace("NAME", f"raw-{number}"))
-        # Away from the policies that let only the controller make such objects.
-        labels = [one["metadata"].get("labels", {}) for one in items]
-        for one in labels:
-            for label in [label for label in one if label.startswith("cubicle.dev/")]:
-                del one[label]
-        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-        began = time.monotonic()
-        found.trial.kubectl("create", "-f", "-", text=listed)
-        spent += time.monotonic() - began
-    return spent
+    items = []
+    for number in numbers:
+        items += json.loads(text.replace("NAMESPACE", f"raw-{number}").replace("NAME", f"raw-{number}"))
+    # Away from the policies that let only the controller make such objects.
+    labels = [one["metadata"].get("labels", {}) for one in items]
+    for one in labels:
+        for label in [label for label in one if label.startswith("cubicle.dev/")]:
+            del one[label]
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    began = time.monotonic()
+    found.trial.kubectl("create", "-f", "-", text=listed)
+    return time.monotonic() - began
+
+
+def ours(found, count: int) -> dict:
+    """So many workspaces through the controller: seconds until each has its pod, requests of everybody."""
+    names = [found.name() for _ in range(count)]
+    things = [installation.workspace(name, installation.owner_of(name)) for name in names]
+    patience = max(300, count)
+    came = inside(found.trial.name, "many", {"objects": things, "seconds": patience}, seconds=patience + 120)
+    if came["pods"] != count:
+        raise RuntimeError(f"{came['pods']} of {count} workspaces have a pod")
+    return came
 
 
 def measure() -> tuple[list[dict], int]:
     cases = []
-    with site("bench-scale") as found:
+    with site("bench-scale", startPatience="1h") as found:
         found.trial.kubectl("cordon", "node-1", "node-2")
         objects = pattern(found)
+        made = 0
         for size in SIZES:
-            peer = raw(found, objects, size)
-            things = [installation.workspace(name, installation.owner_of(name)) for name in (found.name() for _ in range(size))]
-            before = memory(found.trial)
-            patience = max(900, size // 2)
-            came = inside(found.trial.name, "many", {"objects": things, "seconds": patience}, seconds=patience + 300)
-            if came["pods"] != size:
-                raise RuntimeError(f"{came['pods']} of {size} workspaces have a pod")
+            before, took, peer, requests = memory(found.trial), 0.0, 0.0, 0.0
+            for first in range(0, size, PART):
+                part = min(PART, size - first)
+                peer += raw(found, objects, range(made, made + part))
+                made += part
+                came = ours(found, part)
+                took, requests = took + came["seconds"], requests + came["requests"]
+                print(f"{first + part} of {size}: {took:.1f} s, raw {peer:.1f} s", flush=True)
             after = memory(found.trial)
             cases += [
-                {"case": f"{size} workspaces, {len(objects)} objects each (s)", "ours": [came["seconds"]], "peer": [peer]},
+                {"case": f"{size} workspaces, {len(objects)} objects each (s)", "ours": [took], "peer": [peer]},
                 {"case": f"{size}: the controller's memory before and after (MiB)", "ours": [after], "peer": [before]},
-                {"case": f"{size}: requests of everybody, per workspace", "ours": [came["requests"] / size]},
+                {"case": f"{size}: requests of everybody, per workspace", "ours": [requests / size]},
             ]
-            print(f"{size}: {came}, raw {peer:.1f} s, memory {before:.0f} -> {after:.0f} MiB", flush=True)
             found.trial.kubectl("delete", "workspaces", "--all", "--wait=false")
     return cases, 1

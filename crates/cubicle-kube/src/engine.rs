@@ -2,6 +2,7 @@
 //! power is the controller's, and the hub never calls it.
 
 mod claim;
+mod line;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -31,6 +32,7 @@ use crate::keys::RouteKey;
 use crate::names;
 use crate::registry::unanswered;
 use crate::resources::{OwnerSpec, Template, Workspace, WorkspaceSpec};
+use line::Line;
 
 /// How long stopping and deleting may take until the hub stops waiting for it.
 const END: Duration = Duration::from_secs(60);
@@ -323,6 +325,7 @@ impl Engine for KubernetesEngine {
         tokio::spawn(async move {
             let mut changes = workspaces.changes();
             let mut sent = 0;
+            let mut line = Line::default();
             loop {
                 changes.borrow_and_update();
                 let Some(object) = workspaces.get(id.as_str()) else { return };
@@ -336,12 +339,18 @@ impl Engine for KubernetesEngine {
                         return;
                     }
                 }
+                if let Some(news) = line.news(&object, &workspaces)
+                    && send.send(news).await.is_err()
+                {
+                    return;
+                }
                 if !state(&object).is_live() {
                     return;
                 }
                 tokio::select! {
                     changed = changes.changed() => if changed.is_err() { return },
                     () = send.closed() => return,
+                    () = tokio::time::sleep(line::PACE), if line.waits() => {}
                 }
             }
         });

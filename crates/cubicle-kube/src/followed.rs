@@ -142,6 +142,11 @@ where
         state.ready.then(|| state.objects.values().cloned().collect())
     }
 
+    /// How many are so.
+    pub(crate) fn count(&self, so: impl Fn(&K) -> bool) -> usize {
+        self.state().objects.values().filter(|object| so(object)).count()
+    }
+
     /// Wakes with every change.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

@@ -16,6 +16,8 @@ use crate::resources::{Identity, Workspace};
 
 /// On everything that the controller makes.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "cubicle");
+/// The condition of a workspace whose pod no node takes, in the words of a pod's own `PodScheduled`.
+pub const SCHEDULED: &str = "Scheduled";
 /// The workspace that an object belongs to.
 pub const WORKSPACE: &str = "cubicle.dev/workspace";
 /// The user that an object belongs to; on a pod, the identifier of its [`Location`].

@@ -1,6 +1,7 @@
 //! What a site decides: one document, read when the controller starts.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use cubicle_core::level::{EngineKind, Image, Namespace};
 use cubicle_core::name::TemplateName;
@@ -71,6 +72,9 @@ pub struct Settings {
     /// Between two proofs of a running workspace, in seconds.
     #[serde(default = "verify_every")]
     pub verify_every: u32,
+    /// How long a pod may take until its gate runs: for a node that has to be made, and an image that has to come.
+    #[serde(default = "start_patience")]
+    pub start_patience: Duration,
     /// When an image is refused for what a scanner found in it.
     #[serde(default)]
     pub image_scan: ScanRule,
@@ -97,6 +101,8 @@ impl Default for Warm {
 
 /// The oldest evidence that a launch may rest on.
 const MOST_AGE: Duration = Duration(24 * 3600);
+/// How long a pod may take to start.
+const PATIENCE: RangeInclusive<Duration> = Duration(30)..=Duration(3600);
 /// The most that may wait in one cluster: each is a pod with all that its template asks for.
 const MOST_MEMBERS: u32 = 1000;
 
@@ -201,6 +207,11 @@ fn verify_every() -> u32 {
     300
 }
 
+/// What Zero to JupyterHub gives a server (`singleuser.startTimeout`).
+fn start_patience() -> Duration {
+    Duration(300)
+}
+
 fn overcommit() -> u32 {
     4
 }
@@ -263,6 +274,12 @@ impl Settings {
             return Err(Problem::bad_input(
                 format!("the settings: warm.maxAge is {}", String::from(self.warm.max_age)),
                 "a launch rests on evidence of one day at most: write 24h or less",
+            ));
+        }
+        if !PATIENCE.contains(&self.start_patience) {
+            return Err(Problem::bad_input(
+                format!("the settings: startPatience is {}", String::from(self.start_patience)),
+                "give a pod between 30s and 1h to start",
             ));
         }
         if self.cpu_overcommit == 0 {

@@ -5,6 +5,7 @@
 //! watches are broken, which after an outage of the API server is many seconds; whoever decides
 //! from it launches once more what has ended already.
 
+use cubicle_core::template::Duration;
 use cubicle_core::workspace::State;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -12,8 +13,6 @@ use kube::ResourceExt;
 
 use crate::resources::Workspace;
 
-/// How long a pod may take until its gate runs, in seconds.
-const START_SECONDS: i64 = 120;
 /// The annotation of a pod that says which launch it was made for.
 const LAUNCH: &str = "cubicle.dev/launch";
 
@@ -53,8 +52,9 @@ pub(super) fn is_fresh(workspace: &Workspace) -> bool {
     workspace.status.as_ref().is_none_or(|status| status.state.is_none() || status.launch < workspace.spec.launch)
 }
 
-/// Decides. `pod` is the one that has the workspace's name, whoever made it.
-pub(super) fn next(workspace: &Workspace, pod: Option<&Pod>, now: Timestamp) -> Next {
+/// Decides. `pod` is the one that has the workspace's name, whoever made it; `patience` is how long one may take until
+/// its gate runs.
+pub(super) fn next(workspace: &Workspace, pod: Option<&Pod>, now: Timestamp, patience: Duration) -> Next {
     let status = workspace.status.as_ref();
     let state = status.and_then(|status| status.state);
     let fresh = is_fresh(workspace);
@@ -102,8 +102,9 @@ pub(super) fn next(workspace: &Workspace, pod: Option<&Pod>, now: Timestamp) -> 
         Phase::Ended(why) => Next::Fail(format!("the pod ended before it was open: {why}")),
         Phase::Starting(why) => {
             let made = pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-            if now.as_second() - made.as_second() > START_SECONDS {
-                Next::Fail(format!("the pod did not start within {START_SECONDS} s: {why}"))
+            let taken = u64::try_from(now.as_second() - made.as_second()).unwrap_or(0);
+            if taken > patience.0 {
+                Next::Fail(format!("the pod did not start within {}: {why}", String::from(patience)))
             } else {
                 Next::Wait
             }
@@ -162,6 +163,13 @@ fn phase(pod: &Pod) -> Phase {
     }
 }
 
+/// Why no node takes a pod, as the scheduler says it.
+pub(super) fn no_room(pod: &Pod) -> Option<&str> {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let refused = conditions.into_iter().find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
+    (refused.reason.as_deref() == Some("Unschedulable")).then(|| refused.message.as_deref().unwrap_or_default())
+}
+
 /// Whether a pod's gate runs; an error when it ended.
 pub(super) fn phase_of(pod: &Pod) -> Result<bool, String> {
     match phase(pod) {
@@ -177,6 +185,7 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration(120);
     const NOW: &str = "2026-01-01T00:01:00Z";
     const STATES: [&str; 7] = ["pending", "proving", "running", "stopping", "stopped", "refused", "failed"];
 
@@ -233,7 +242,7 @@ mod tests {
     }
 
     fn decided(workspace: &Workspace, pod: Option<&Pod>) -> Next {
-        next(workspace, pod, NOW.parse().expect("a time"))
+        next(workspace, pod, NOW.parse().expect("a time"), PATIENCE)
     }
 
     #[test]
@@ -335,6 +344,22 @@ mod tests {
     }
 
     #[test]
+    fn no_room_is_what_the_scheduler_calls_so() {
+        let pod = |conditions: Value| {
+            changed(runs(), |pod| {
+                pod.status = serde_json::from_value(json!({"conditions": conditions})).expect("a status");
+            })
+        };
+        let scheduled = |status: &str, reason: &str| {
+            pod(json!([{"type": "PodScheduled", "status": status, "reason": reason, "message": "0/2 nodes"}]))
+        };
+        assert_eq!(no_room(&scheduled("False", "Unschedulable")), Some("0/2 nodes"));
+        for other in [scheduled("False", "SchedulerError"), scheduled("True", ""), pod(json!([])), runs()] {
+            assert_eq!(no_room(&other), None);
+        }
+    }
+
+    #[test]
     fn a_pod_is_made_only_where_none_is() {
         for state in STATES {
             for launch in [3, 4] {
@@ -356,7 +381,8 @@ mod tests {
         assert_eq!(decided(&pending, Some(&other)), Next::Remove);
         let late = "2026-01-01T00:02:01Z".parse().expect("a time");
         let starting = changed(runs(), |pod| pod.status = None);
-        assert!(matches!(next(&pending, Some(&starting), late), Next::Fail(_)));
-        assert_eq!(next(&pending, Some(&runs()), late), Next::Prove);
+        assert!(matches!(next(&pending, Some(&starting), late, PATIENCE), Next::Fail(_)));
+        assert_eq!(next(&pending, Some(&starting), late, Duration(121)), Next::Wait);
+        assert_eq!(next(&pending, Some(&runs()), late, PATIENCE), Next::Prove);
     }
 }

@@ -34,7 +34,7 @@ use super::traces::{self, Proof};
 use super::{Context, MANAGER, egress, walls};
 use crate::admitted;
 use crate::door::Door;
-use crate::names::{self, MANAGED_BY};
+use crate::names::{self, MANAGED_BY, SCHEDULED};
 use crate::objects::Request;
 use crate::prove::Gate;
 use crate::resources::{Route, Workspace};
@@ -71,6 +71,7 @@ pub(super) async fn prove_and_open(
     status.state = Some(State::Proving);
     status.node = Some(node.clone());
     status.pod_uid = pod.uid();
+    status.conditions.retain(|one| one.type_ != SCHEDULED);
     set(&mut status, generation, "Built", true, reason::BUILT, "the walls stand, and the gate runs");
     say(&mut status, Step::Build, Progress::Done, &format!("the walls stand, and the gate runs on {node}"));
     say(&mut status, Step::Prove, Progress::Running, "trying every wall from inside");

@@ -22,7 +22,7 @@ use super::apply::{self, Failure};
 use super::decide::{self, Next};
 use super::status::{reason, say, set};
 use super::{Context, MANAGER, claim};
-use crate::names::{FINALIZER, Location};
+use crate::names::{FINALIZER, Location, SCHEDULED};
 use crate::objects::{self, Request};
 use crate::resources::{Identity, Template, Workspace, WorkspaceStatus};
 use crate::surroundings;
@@ -179,13 +179,16 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
             return Ok(Action::await_change());
         }
     };
-    let next = decide::next(workspace, place.pod.as_ref(), Timestamp::now());
+    let next = decide::next(workspace, place.pod.as_ref(), Timestamp::now(), context.settings.start_patience);
     match (next, &place.pod) {
         (Next::Rest, _) => Ok(Action::await_change()),
         (Next::Wait, pod) => {
-            let node = pod.as_ref().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-            if let Some(node) = node.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()) {
+            let coming = pod.as_ref().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+            if let Some(node) = coming.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()) {
                 ask_ahead(workspace, context, &place, node).await?;
+            }
+            if let Some(pod) = coming {
+                tell_of_room(workspace, context, pod).await?;
             }
             Ok(Action::requeue(MEANWHILE))
         }
@@ -197,6 +200,7 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
             let mut status = workspace.status.clone().unwrap_or_default();
             status.state = Some(State::Stopping);
             status.reason = String::new();
+            status.conditions.retain(|one| one.type_ != SCHEDULED);
             // Before the pod: its address may be another pod's as soon as it is gone.
             status.route = None;
             context.write(workspace, status).await?;
@@ -329,6 +333,23 @@ async fn ask_ahead(workspace: &Workspace, context: &Context, place: &Place, node
         let window = window(workspace);
         context.ahead.ask(context, &place.request(workspace, context, &document, &window), node).await;
     }
+    Ok(())
+}
+
+/// Tells that no node takes the pod, and that one does now.
+async fn tell_of_room(workspace: &Workspace, context: &Context, pod: &Pod) -> Result<(), Error> {
+    let mut status = workspace.status.clone().unwrap_or_default();
+    let told = status.conditions.iter().any(|one| one.type_ == SCHEDULED);
+    let placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    match decide::no_room(pod) {
+        // The scheduler's words change with every node; who waits is told once.
+        Some(why) if !told => {
+            set(&mut status, workspace.metadata.generation, SCHEDULED, false, reason::UNSCHEDULABLE, why);
+        }
+        None if told && placed => status.conditions.retain(|one| one.type_ != SCHEDULED),
+        _ => return Ok(()),
+    }
+    context.write(workspace, status).await?;
     Ok(())
 }
 

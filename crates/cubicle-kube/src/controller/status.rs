@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::traces::{self, Proof};
 use super::{Context, MANAGER};
+use crate::names::SCHEDULED;
 use crate::resources::{Condition, StepEntry, Workspace, WorkspaceStatus};
 
 /// Reasons of conditions and events.
@@ -20,6 +21,7 @@ pub(super) mod reason {
     pub(crate) const ACCEPTED: &str = "Accepted";
     pub(crate) const REFUSED: &str = "GuaranteeNotHeld";
     pub(crate) const BUILT: &str = "Built";
+    pub(crate) const UNSCHEDULABLE: &str = "Unschedulable";
     pub(crate) const PROVEN: &str = "EveryPromiseHeld";
     pub(crate) const READY: &str = "WaitsForItsUser";
     pub(crate) const OPEN: &str = "NotebookAnswers";
@@ -160,6 +162,7 @@ impl Context {
         status.window = Vec::new();
         status.stops_at = None;
         status.warnings = Vec::new();
+        status.conditions.retain(|one| one.type_ != SCHEDULED);
         let unfinished = status.steps.last().filter(|last| {
             last.state != Progress::Failed && !(last.step == Step::Open && last.state == Progress::Done)
         });
