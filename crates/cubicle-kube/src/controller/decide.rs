@@ -100,6 +100,7 @@ pub(super) fn next(workspace: &Workspace, pod: Option<&Pod>, now: Timestamp, pat
     match phase(pod) {
         Phase::Runs => Next::Prove,
         Phase::Ended(why) => Next::Fail(format!("the pod ended before it was open: {why}")),
+        Phase::Never(why) => Next::Fail(format!("the pod cannot start: {why}")),
         Phase::Starting(why) => {
             let made = pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
             let taken = u64::try_from(now.as_second() - made.as_second()).unwrap_or(0);
@@ -122,15 +123,21 @@ fn look(pod: Option<&Pod>, judged: Option<&str>) -> Next {
         Some(pod) if pod.metadata.deletion_timestamp.is_some() => "its pod is being deleted".to_owned(),
         Some(pod) => match phase(pod) {
             Phase::Runs => return Next::Look,
-            Phase::Starting(why) | Phase::Ended(why) => format!("its pod ended: {why}"),
+            Phase::Starting(why) | Phase::Never(why) | Phase::Ended(why) => format!("its pod ended: {why}"),
         },
     };
     Next::Fail(why)
 }
 
+/// Why a container waits for what nobody is on the way with (kubelet's `images` and `kuberuntime` packages): an image
+/// that is not on the node and is not to be fetched, a name that is none, a Secret or ConfigMap that is not there.
+const NEVER: [&str; 3] = ["ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"];
+
 /// How far a pod is.
 enum Phase {
     Starting(String),
+    /// It waits for what does not come by itself.
+    Never(String),
     Runs,
     Ended(String),
 }
@@ -158,7 +165,9 @@ fn phase(pod: &Pod) -> Phase {
             let why = waiting
                 .map(|one| text(&one.reason, &one.message))
                 .or_else(|| scheduled.map(|one| text(&one.reason, &one.message)));
-            Phase::Starting(why.unwrap_or_else(|| "no reason is known".to_owned()).chars().take(300).collect())
+            let why = why.unwrap_or_else(|| "no reason is known".to_owned()).chars().take(300).collect();
+            let never = waiting.and_then(|one| one.reason.as_deref()).is_some_and(|reason| NEVER.contains(&reason));
+            if never { Phase::Never(why) } else { Phase::Starting(why) }
         }
     }
 }
@@ -175,7 +184,7 @@ pub(super) fn phase_of(pod: &Pod) -> Result<bool, String> {
     match phase(pod) {
         Phase::Runs => Ok(true),
         Phase::Starting(_) => Ok(false),
-        Phase::Ended(why) => Err(why),
+        Phase::Never(why) | Phase::Ended(why) => Err(why),
     }
 }
 
@@ -340,6 +349,25 @@ mod tests {
                     assert!(fine, "{state}, run {run}, launch {launch}: {next:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_pod_that_waits_for_what_does_not_come_is_not_waited_for() {
+        let pending = workspace(json!({}), written("pending"));
+        let waiting = |reason: &str| {
+            changed(runs(), |pod| {
+                let status = json!({"phase": "Pending", "containerStatuses": [
+                    {"name": "notebook", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+                     "state": {"waiting": {"reason": reason, "message": "because"}}}]});
+                pod.status = serde_json::from_value(status).expect("a status");
+            })
+        };
+        let failed = Next::Fail("the pod cannot start: ErrImageNeverPull because".to_owned());
+        assert_eq!(decided(&pending, Some(&waiting("ErrImageNeverPull"))), failed);
+        // A registry may answer yet, and a container is made in a moment.
+        for reason in ["ErrImagePull", "ImagePullBackOff", "ContainerCreating", "PodInitializing"] {
+            assert_eq!(decided(&pending, Some(&waiting(reason))), Next::Wait, "{reason}");
         }
     }
 
