@@ -124,12 +124,17 @@ fn enter(entry: &Entry) -> io::Result<u8> {
     }
     // Forked before it is in the workspace's control group: a tenant that has used up its
     // processes cannot keep anybody out.
+    // Until this process can pass it on: one that ended in between would leave its child alone.
+    let mut termination = SigSet::empty();
+    termination.add(nix::sys::signal::Signal::SIGTERM);
+    termination.thread_block()?;
     // SAFETY: this process has one thread, so that the child's memory is whole.
     let child = unsafe { libc::fork() };
     match child {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            let error = match inner.become_tenant(entry, &cgroup) {
+            let unblocked = termination.thread_unblock().map_err(io::Error::from);
+            let error = match unblocked.and_then(|()| inner.become_tenant(entry, &cgroup)) {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
@@ -145,6 +150,7 @@ fn enter(entry: &Entry) -> io::Result<u8> {
         child => {
             drop(inner);
             end_with_child(child)?;
+            termination.thread_unblock()?;
             match entry.mode {
                 Mode::Exec => await_command(child),
                 Mode::Verify => await_probe(child),

@@ -1,4 +1,4 @@
-"""Who waits because no node has room is told so, with their place in the line."""
+"""Who waits because no node has room is told so, with their place in the line; nobody waits for what does not come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from layout import NODES
 from product import Suite, check, wait_for
 from cases import Bench
-from installation import HOST, SYSTEM
+from installation import HOST, SYSTEM, template
 from traces import in_hub
 
 # What the page of a launch follows, until it has said something.
@@ -78,3 +78,13 @@ def cases(suite: Suite, bench: Bench) -> None:
         check(site.ended(second.workspace)["state"] == "running", str(site.status(second.workspace)))
         conditions = [one["type"] for one in site.status(second.workspace)["conditions"]]
         check("Scheduled" not in conditions, str(conditions))
+
+    with suite.case(f"{name}an image that is not on its node is not waited for"):
+        ghost = f"nowhere.example/ghost@sha256:{'0' * 64}"
+        bench.trial.apply(template("ghost", image=ghost, command=["/bin/true"]))
+        launched = site.create("ghost")
+        status = site.ended(launched, seconds=60)
+        check(status["state"] == "failed" and "ErrImageNeverPull" in status["reason"], str(status))
+        site.never_opened(launched)
+        site.delete(launched)
+        bench.trial.kubectl("delete", "template", "ghost")

@@ -39,11 +39,9 @@ pub(super) fn get(sandbox: &Arc<Sandbox>) -> io::Result<()> {
     let sandbox = Arc::clone(sandbox);
     std::thread::Builder::new().name("cubicle-ready".to_owned()).spawn(move || {
         drop(wait(&sandbox, |state| state.stage == Stage::Started));
-        match start(&sandbox) {
-            // A second one, or one that comes after the claim or the end, is of no use.
-            Ok(pair) => drop(sandbox.keep_ready(pair)),
-            // A claim starts its own.
-            Err(error) => eprintln!("a claim's proof cannot be started ahead: {error}"),
+        // A claim starts its own.
+        if let Err(error) = sandbox.make_ready() {
+            eprintln!("a claim's proof cannot be started ahead: {error}");
         }
         drop(wait(&sandbox, |_| false));
     })?;
@@ -60,18 +58,17 @@ fn wait(sandbox: &Sandbox, until: impl Fn(&State) -> bool) -> MutexGuard<'_, Sta
 }
 
 impl Sandbox {
-    /// Keeps the pair for a claim, or gives it back.
-    fn keep_ready(&self, pair: Pair) -> Option<Pair> {
+    /// Starts the pair, unless there is one, or the claim or the end has come first. Whoever takes it waits for this,
+    /// so that no process is ever left on its way in.
+    fn make_ready(&self) -> io::Result<()> {
         let mut place = self.ready.pair();
-        let state = self.state();
-        if place.is_some() || state.claimed || state.stopping || state.stage != Stage::Started {
-            return Some(pair);
+        let comes_first = {
+            let state = self.state();
+            state.claimed || state.stopping || state.stage != Stage::Started
+        };
+        if place.is_none() && !comes_first {
+            *place = Some(Pair { control: Control::waiting(self)?, prober: Prober::enter(self, "ahead")? });
         }
-        *place = Some(pair);
-        None
+        Ok(())
     }
-}
-
-fn start(sandbox: &Sandbox) -> io::Result<Pair> {
-    Ok(Pair { control: Control::waiting(sandbox)?, prober: Prober::enter(sandbox, "ahead")? })
 }
