@@ -177,3 +177,22 @@ fn ended(status: WaitStatus) -> End {
         _ => End::TooLong,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_dies_half_way_is_told_by_its_real_end() {
+        let patience = Duration::from_secs(10);
+        let body = |teller: &mut Teller| {
+            teller.tell(&word(&Answer::succeeded("")));
+            // SAFETY: kill and getpid take plain numbers; it ends this child.
+            unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+        };
+        let said = tell(patience, 2, body).expect("a child");
+        assert_eq!((said.observations.len(), said.end), (1, End::Signal(libc::SIGKILL)));
+        // Who has told all that is wanted is not waited for.
+        assert_eq!(tell(patience, 1, body).expect("a child").end, End::Code(0));
+    }
+}
