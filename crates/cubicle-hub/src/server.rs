@@ -288,7 +288,7 @@ async fn answer(
             StatusCode::UNAUTHORIZED,
             &Problem::new(
                 ProblemKind::NotAllowed,
-                "the request says by REMOTE_USER who its user is, and nobody is believed by a header here",
+                "the request says by REMOTE_USER who its user is, and nobody is believed by it here",
                 "sign in, or send a token; a front's REMOTE_USER is taken on a portal's origin, beside its token",
             ),
         );
