@@ -15,7 +15,11 @@ def main() -> None:
     # The folder of this script: a kernel has none.
     del sys.path[0]
     loaded = int(sys.argv[1])
+    import faulthandler
+    import sqlite3
+
     import IPython.core.completerlib
+    import IPython.core.debugger
     import IPython.core.oinspect
     import IPython.extensions.storemagic
     import ipykernel.debugger

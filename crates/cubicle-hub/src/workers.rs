@@ -5,9 +5,15 @@
 //! connection stays on the thread that it was given to, with a runtime of its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How often each thread's clock rings for nothing. A patience that ends before everything else that the clock waits for
+/// wakes the thread, so that the clock is set anew; every request brings one, and all are longer than this.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Who answers connections. Dropping it ends the threads.
 pub(crate) struct Workers {
@@ -31,12 +37,12 @@ impl Workers {
         let mut workers = Self { runtimes: Vec::new(), given: AtomicUsize::new(0), _alive: Vec::new() };
         for number in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let (alive, ended) = oneshot::channel();
+            let (alive, mut ended) = oneshot::channel::<()>();
             workers.runtimes.push(runtime.handle().clone());
             workers._alive.push(alive);
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 // Nothing is ever sent: it ends when the other side is gone.
-                let _ = runtime.block_on(ended);
+                runtime.block_on(async { while timeout(TICK, &mut ended).await.is_err() {} });
             })?;
         }
         Ok(workers)

@@ -272,7 +272,6 @@ pub(super) async fn keep(context: &Context, workspace: &Workspace, report: &Repo
 }
 
 /// Waits for the first HTTP answer of any status: the server is up then.
-/// Waits for the first HTTP answer of any status: the server is up then.
 pub(super) async fn wait_until_it_answers(
     door: SocketAddr,
     token: &str,

@@ -52,17 +52,24 @@ pub(crate) enum Error {
 pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) -> Result<Action, Error> {
     let name = workspace.name_any();
     let api = Api::<Workspace>::all(context.client.clone());
+    if is_new(&workspace) {
+        // What is written is refused when the workspace is another one by now: it need not be read anew.
+        match welcome(&api, &workspace, &context).await {
+            Err(Error::Api(kube::Error::Api(answer))) if answer.is_conflict() || answer.is_not_found() => {}
+            done => {
+                context.succeeded(&name);
+                return done;
+            }
+        }
+    }
     // As it is, not as it was last watched: while the watches are broken the cache stands still, and
     // from an old state of a launch that has ended a second one would be made.
     let Some(workspace) = api.get_opt(&name).await? else {
         context.succeeded(&name);
         return Ok(Action::await_change());
     };
-    if workspace.metadata.deletion_timestamp.is_none() && !workspace.finalizers().iter().any(|one| one == FINALIZER) {
-        // A new one goes on at once: nothing is made before this is written, and the word that it is
-        // written need not be waited for.
-        let workspace = hold(&api, &workspace).await?;
-        let action = step(&workspace, &context).await?;
+    if is_new(&workspace) {
+        let action = welcome(&api, &workspace, &context).await?;
         context.succeeded(&name);
         return Ok(action);
     }
@@ -80,6 +87,18 @@ pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
     })?;
     context.succeeded(&name);
     Ok(action)
+}
+
+/// Whether nothing was done about it yet.
+fn is_new(workspace: &Workspace) -> bool {
+    workspace.metadata.deletion_timestamp.is_none() && !workspace.finalizers().iter().any(|one| one == FINALIZER)
+}
+
+/// The first step of a new one. Nothing is made before the finalizer is written, and meanwhile is read what a launch
+/// begins with.
+async fn welcome(api: &Api<Workspace>, workspace: &Workspace, context: &Context) -> Result<Action, Error> {
+    let (held, found) = tokio::join!(hold(api, workspace), Found::read(workspace, context));
+    go_on(&held?, context, found?).await
 }
 
 /// Adds the finalizer to what was just read; refused when it has changed since.
@@ -157,17 +176,34 @@ async fn find(workspace: &Workspace, context: &Context) -> Result<Result<Place, 
     Ok(Ok(Place { identity, location, pods, pod, twin }))
 }
 
+/// What a step decides from.
+struct Found {
+    place: Result<Place, Problem>,
+    /// What a launch begins with: its template, and whom the gate dials.
+    beginning: Option<(Result<Document, Problem>, Vec<SocketAddr>)>,
+}
+
+impl Found {
+    async fn read(workspace: &Workspace, context: &Context) -> Result<Self, Error> {
+        // Beside its pod, as each request takes its time.
+        let (place, beginning) = tokio::try_join!(find(workspace, context), async {
+            if !(workspace.spec.run && decide::is_fresh(workspace)) {
+                return Ok(None);
+            }
+            let window = surroundings::window(&context.client, &context.settings);
+            Ok(Some(tokio::try_join!(template(workspace, context), window)?))
+        })?;
+        Ok(Self { place, beginning })
+    }
+}
+
 async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error> {
-    let fresh = workspace.spec.run && decide::is_fresh(workspace);
-    // What a launch begins with is read beside its pod, as each request takes its time.
-    let (found, beginning) = tokio::join!(find(workspace, context), async {
-        if !fresh {
-            return None;
-        }
-        let window = surroundings::window(&context.client, &context.settings);
-        Some(tokio::join!(template(workspace, context), window))
-    });
-    let place = match found? {
+    go_on(workspace, context, Found::read(workspace, context).await?).await
+}
+
+async fn go_on(workspace: &Workspace, context: &Context, found: Found) -> Result<Action, Error> {
+    let Found { place, beginning } = found;
+    let place = match place {
         Ok(place) => place,
         Err(problem) => {
             let status = workspace.status.as_ref();
@@ -230,7 +266,7 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
         (Next::Look, Some(pod)) => super::later::look(workspace, context, &place, pod).await,
         (next @ (Next::Begin | Next::Make | Next::Prove), _) => {
             let (document, window) = match beginning {
-                Some((document, window)) => (document?, Some(window)),
+                Some((document, window)) => (document, Some(window)),
                 None => (template(workspace, context).await?, None),
             };
             let document = match document {
@@ -242,7 +278,7 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
             };
             if next == Next::Begin {
                 let window = match window {
-                    Some(window) => window?,
+                    Some(window) => window,
                     None => surroundings::window(&context.client, &context.settings).await?,
                 };
                 begin(workspace, context, &place, &document, &window).await
@@ -255,7 +291,10 @@ async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error>
     }
 }
 
-async fn template(workspace: &Workspace, context: &Context) -> Result<Result<Document, Problem>, kube::Error> {
+pub(super) async fn template(
+    workspace: &Workspace,
+    context: &Context,
+) -> Result<Result<Document, Problem>, kube::Error> {
     let name = &workspace.spec.template;
     let api = Api::<Template>::all(context.client.clone());
     let Some(template) = api.get_opt(name).await? else {
