@@ -157,53 +157,87 @@ def adapt(application: type) -> None:
     """Keeps the token out of what browsers get, since the hub adds it to every request by itself; and
     collects garbage again when what is loaded at the start is there: nearly all of it stays for good, and
     looking through it again and again is a sixth of the start's processor time."""
+    import zmq
+
     initialize = application.initialize_handlers
 
     def initialize_and_adapt(self) -> None:
         initialize(self)
         self.serverapp.web_app.settings["page_config_data"]["token"] = ""
+        # A kernel that does not listen yet is tried again after 5 ms, and then ever later; by default after 100.
+        self.serverapp.kernel_manager.context.setsockopt(zmq.RECONNECT_IVL, 5)
+        self.serverapp.kernel_manager.context.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         gc.freeze()
         gc.enable()
 
     application.initialize_handlers = initialize_and_adapt
 
 
-class ImpatientLoop:
-    """The server's loop, which asks a kernel again soon whether a new connection hears it, and then ever later.
+class Impatient:
+    """What a connection to a kernel waits with: Jupyter's own, but it looks again soon, and then ever later.
 
-    The first question is nearly always too early by milliseconds, since the connection is still being made when the
-    kernel answers; Jupyter's own next one comes half a second later.
+    Whether a new connection hears its kernel is asked for the first time before the connection is made, by
+    milliseconds; Jupyter asks next half a second later. Whether the kernel has started it looks every 50 ms.
     """
 
     FIRST = 0.01
+    LOOK = 0.005
 
-    def __init__(self, loop) -> None:
-        self.loop = loop
+    def __init__(self, of) -> None:
+        self.of = of
 
     def __getattr__(self, name: str):
-        return getattr(self.loop, name)
+        return getattr(self.of, name)
 
+
+class ImpatientLoop(Impatient):
     def call_later(self, delay: float, callback, *arguments, **named):
         if getattr(callback, "__name__", "") == "nudge" and arguments:
             delay = min(delay, self.FIRST * 2 ** arguments[0])
-        return self.loop.call_later(delay, callback, *arguments, **named)
+        return self.of.call_later(delay, callback, *arguments, **named)
+
+
+class ImpatientSleep(Impatient):
+    def sleep(self, delay: float):
+        return self.of.sleep(min(delay, self.LOOK))
 
 
 def connect_to_kernels_soon() -> None:
-    """Gives connections to kernels the impatient loop."""
+    """Gives connections to kernels the impatient ways to wait."""
     from jupyter_server.services.kernels.connection import channels
     from tornado.ioloop import IOLoop
 
     channels.IOLoop = types.SimpleNamespace(current=lambda: ImpatientLoop(IOLoop.current()))
+    channels.asyncio = ImpatientSleep(channels.asyncio)
+
+
+def send_at_once() -> None:
+    """Has WebSockets send each message when it is there.
+
+    The second of two small ones would otherwise wait until the first is acknowledged (RFC 896), which the other side
+    puts off by 40 ms: so long after the word that a cell runs would its result come.
+    """
+    from jupyter_server.base.websocket import WebSocketMixin
+
+    opened = WebSocketMixin.open
+
+    def open_and_send_at_once(self, *arguments, **named):
+        self.set_nodelay(True)
+        return opened(self, *arguments, **named)
+
+    WebSocketMixin.open = open_and_send_at_once
 
 
 async def rehearse(server) -> None:
     """Answers the first requests of every visit once to itself, at a port that nobody knows, so that what they
     load is loaded."""
+    from jupyter_client.localinterfaces import local_ips
     from tornado.httpclient import AsyncHTTPClient
     from tornado.httpserver import HTTPServer
     from tornado.netutil import bind_sockets
 
+    # What the first kernel's ports are chosen from is looked up once.
+    local_ips()
     sockets = bind_sockets(0, "127.0.0.1")
     stage, client = HTTPServer(server.web_app), AsyncHTTPClient()
     stage.add_sockets(sockets)
@@ -304,6 +338,7 @@ def main() -> None:
 
     adapt(LabApp)
     connect_to_kernels_soon()
+    send_at_once()
     from jupyter_server.serverapp import ServerApp
 
     if home_later:

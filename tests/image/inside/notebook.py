@@ -1,6 +1,7 @@
 """Runs inside the image, as its user: starts the notebook as the engine does and uses it."""
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -163,6 +164,45 @@ def terminal() -> None:
             kind, *text = json.loads(socket.recv())
             printed += text[0] if kind == "stdout" else ""
         assert "42--" in printed and "bash" in printed, printed
+
+
+def delays(server: subprocess.Popen, port: int) -> bool:
+    """Whether the server's end of the connection from this port holds small messages back."""
+    import ctypes
+    import socket
+
+    process = os.pidfd_open(server.pid)
+    for descriptor in os.listdir(f"/proc/{server.pid}/fd"):
+        # pidfd_getfd(2) of x86-64.
+        taken = ctypes.CDLL(None, use_errno=True).syscall(438, process, int(descriptor), 0)
+        if taken < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+        try:
+            end = socket.socket(fileno=taken)
+        except OSError:
+            os.close(taken)
+            continue
+        with end, contextlib.suppress(OSError):
+            if end.family == socket.AF_INET and end.getpeername()[1] == port:
+                return not end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    raise LookupError(f"the server has no connection from port {port}")
+
+
+def sends_at_once() -> None:
+    """No message of a kernel or terminal waits for the word that the one before has come."""
+    with notebook() as server:
+        plain = http.client.HTTPConnection("127.0.0.1", int(PORT))
+        plain.request("GET", "/api")
+        plain.getresponse().read()
+        assert delays(server, plain.sock.getsockname()[1]), "this look at sockets sees no difference"
+        kernel = json.loads(ask("POST", "/api/kernels", {"name": "python3"})[1])["id"]
+        terminal = json.loads(ask("POST", "/api/terminals")[1])["name"]
+        for path in (f"/api/kernels/{kernel}/channels", f"/terminals/websocket/{terminal}"):
+            connection = connect(path)
+            # The first message says that the server has taken it.
+            connection.recv()
+            assert not delays(server, connection.sock.getsockname()[1]), path
+            connection.close()
 
 
 def pip() -> None:

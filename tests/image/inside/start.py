@@ -87,5 +87,43 @@ def another_interpreter() -> None:
     assert sys.meta_path == before
 
 
+def impatient() -> None:
+    """What connections to kernels wait with looks again soon, and the places where Jupyter waits are where they were."""
+    import inspect
+    from types import SimpleNamespace
+
+    import launch
+    import zmq
+    from jupyter_client.multikernelmanager import AsyncMultiKernelManager
+    from jupyter_server.services.kernels.connection import channels
+
+    text = inspect.getsource(channels)
+    assert "loop.call_later(0.5, nudge, count)" in text and "await asyncio.sleep(0.05)" in text
+    assert "loop = IOLoop.current()" in text
+    launch.connect_to_kernels_soon()
+
+    def nudge(count: int) -> None:
+        """Named as Jupyter's."""
+
+    waits = []
+    loop = launch.ImpatientLoop(SimpleNamespace(call_later=lambda delay, *_: waits.append(delay), time=lambda: 7))
+    for count in (1, 2, 9):
+        loop.call_later(0.5, nudge, count)
+    loop.call_later(0.5, print, 1)
+    assert waits == [0.02, 0.04, 0.5, 0.5] and loop.time() == 7, waits
+    channels.asyncio = launch.ImpatientSleep(SimpleNamespace(sleep=waits.append, Future=list))
+    channels.asyncio.sleep(0.05)
+    assert waits[4:] == [0.005] and channels.asyncio.Future == list, waits
+
+    class Application:
+        initialize_handlers = id
+        serverapp = SimpleNamespace(web_app=SimpleNamespace(settings={"page_config_data": {}}), kernel_manager=AsyncMultiKernelManager())
+
+    launch.adapt(Application)
+    Application().initialize_handlers()
+    with Application.serverapp.kernel_manager.context.socket(zmq.DEALER) as socket:
+        assert (socket.getsockopt(zmq.RECONNECT_IVL), socket.getsockopt(zmq.RECONNECT_IVL_MAX)) == (5, 200)
+
+
 if __name__ == "__main__":
-    {"same": same, "makers": makers, "deferred": deferred, "another_interpreter": another_interpreter}[sys.argv[1]]()
+    {"same": same, "makers": makers, "deferred": deferred, "another_interpreter": another_interpreter, "impatient": impatient}[sys.argv[1]]()
