@@ -1,5 +1,5 @@
-"""From the request to the first answer of a workspace on a cluster, against a bare pod of the same image in the
-same run, in pairs. Milliseconds. The image answers at once, so that what is measured is the platform."""
+"""From the request to the first answer of a workspace on a cluster, against a bare pod of the same image and a pod of
+the same specification in the same run, in turn. Milliseconds. The image answers at once, so that what is measured is the platform."""
 
 import contextlib
 import json
@@ -72,8 +72,8 @@ def bare(image: str, name: str) -> dict:
 NOT_ITS_OWN = ("nodeName", "serviceAccount", "serviceAccountName", "tolerations", "priority", "preemptionPolicy")
 
 
-def walled(pod: dict, name: str) -> dict:
-    """The pod of a workspace made by hand: what its walls cost without anybody who builds and proves them."""
+def alike(pod: dict, name: str) -> dict:
+    """A pod of the same specification, with nothing around it: no policies, quota or account of its own."""
     spec = {key: value for key, value in pod["spec"].items() if key not in NOT_ITS_OWN}
     for volume in spec["volumes"]:
         if "persistentVolumeClaim" in volume:
@@ -109,7 +109,7 @@ def made(found, pod: dict) -> dict:
 
 
 def measure() -> tuple[list[dict], int]:
-    """Ours, a bare pod and one with the same walls in turn; the first of each makes home and volume and is not counted."""
+    """Ours, a bare pod and one of the same specification in turn; the first of each makes home and volume and is not counted."""
     ours, peer, ready, by_hand, unproven = [], [], [], [], []
     parts: dict[str, list[float]] = {step: [] for step in STEPS}
     with site("bench-open") as found:
@@ -121,9 +121,9 @@ def measure() -> tuple[list[dict], int]:
             if came["state"] != "running":
                 raise RuntimeError(f"the workspace is {came['state']}: {came['reason']}")
             where = found.trial.get("workspace", name)["status"]["namespace"]
-            alike = walled(found.trial.get("pod", name, "-n", where), f"walled-{turn}")
+            same = alike(found.trial.get("pod", name, "-n", where), f"alike-{turn}")
             found.delete(name)
-            answer, walls = (made(found, pod) for pod in (bare(found.images.desk, f"bare-{turn}"), alike))
+            answer, other = (made(found, pod) for pod in (bare(found.images.desk, f"bare-{turn}"), same))
             if turn == 0:
                 continue
             took = shares(came["steps"])
@@ -131,14 +131,14 @@ def measure() -> tuple[list[dict], int]:
             unproven.append(came["marks"]["running"] - took["prove"] - took["open"])
             peer.append(answer["answered"])
             ready.append(answer["ready"])
-            by_hand.append(walls["ready"])
+            by_hand.append(other["ready"])
             for step, value in took.items():
                 parts[step].append(value)
-            print(f"{turn}: ours {ours[-1]:.0f} ms {took}, bare {peer[-1]:.0f} ms (ready {ready[-1]:.0f}), the same pod by hand ready {by_hand[-1]:.0f}", flush=True)
+            print(f"{turn}: ours {ours[-1]:.0f} ms {took}, bare {peer[-1]:.0f} ms (ready {ready[-1]:.0f}), the same specification ready {by_hand[-1]:.0f}", flush=True)
     cases = [
         {"case": "request to first answer (ms)", "ours": ours, "peer": peer},
         {"case": "without proof and the notebook's own start (ms)", "ours": unproven, "peer": ready},
-        {"case": "the same, against a pod with the same walls made by hand (ms)", "ours": unproven, "peer": by_hand},
+        {"case": "the same, against a pod of the same specification (ms)", "ours": unproven, "peer": by_hand},
     ]
     cases += [{"case": f"of which {step} (ms)", "ours": values} for step, values in parts.items() if values]
     return cases, PAIRS

@@ -86,7 +86,7 @@ def measure() -> tuple[list[dict], int]:
             found.trial.command("kill", found.trial.name, f"{node}-cilium")
         before, made, took, peer, requests = memory(found.trial), 0, 0.0, 0.0, 0.0
         for size in sorted(SIZES):
-            # One cluster that grows: the first thousand are the same ones in each case.
+            # One cluster that grows: the smaller case is the beginning of the larger one.
             while made < size:
                 part = min(PART, size - made)
                 peer += raw(found, objects, range(made, made + part))

@@ -174,11 +174,7 @@ def adapt(application: type) -> None:
 
 
 class Impatient:
-    """What a connection to a kernel waits with: Jupyter's own, but it looks again soon, and then ever later.
-
-    Whether a new connection hears its kernel is asked for the first time before the connection is made, by
-    milliseconds; Jupyter asks next half a second later. Whether the kernel has started it looks every 50 ms.
-    """
+    """What a connection to a kernel waits with: Jupyter's own, but it does not wait as long."""
 
     FIRST = 0.01
     LOOK = 0.005
@@ -191,6 +187,11 @@ class Impatient:
 
 
 class ImpatientLoop(Impatient):
+    """Asks whether a new connection hears its kernel again soon, and then ever later. The first question is nearly
+    always too early by milliseconds, since the connection is still being made when the kernel answers; Jupyter's own
+    next one comes half a second later.
+    """
+
     def call_later(self, delay: float, callback, *arguments, **named):
         if getattr(callback, "__name__", "") == "nudge" and arguments:
             delay = min(delay, self.FIRST * 2 ** arguments[0])
@@ -198,6 +199,8 @@ class ImpatientLoop(Impatient):
 
 
 class ImpatientSleep(Impatient):
+    """Looks every 5 ms whether the kernel lives (Jupyter: 100) and has started (50)."""
+
     def sleep(self, delay: float):
         return self.of.sleep(min(delay, self.LOOK))
 
@@ -212,7 +215,7 @@ def connect_to_kernels_soon() -> None:
 
 
 def send_at_once() -> None:
-    """Has WebSockets send each message when it is there.
+    """Has the WebSockets of kernels, terminals and language servers send each message when it is there.
 
     The second of two small ones would otherwise wait until the first is acknowledged (RFC 896), which the other side
     puts off by 40 ms: so long after the word that a cell runs would its result come.
@@ -222,7 +225,9 @@ def send_at_once() -> None:
     opened = WebSocketMixin.open
 
     def open_and_send_at_once(self, *arguments, **named):
-        self.set_nodelay(True)
+        # Somebody may have left while a handler waited for something else.
+        if self.ws_connection is not None:
+            self.set_nodelay(True)
         return opened(self, *arguments, **named)
 
     WebSocketMixin.open = open_and_send_at_once
@@ -236,7 +241,7 @@ async def rehearse(server) -> None:
     from tornado.httpserver import HTTPServer
     from tornado.netutil import bind_sockets
 
-    # What the first kernel's ports are chosen from is looked up once.
+    # Which addresses are this machine's is looked up once, and the start of a kernel asks for it.
     local_ips()
     sockets = bind_sockets(0, "127.0.0.1")
     stage, client = HTTPServer(server.web_app), AsyncHTTPClient()

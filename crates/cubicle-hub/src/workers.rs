@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// How often each thread's clock rings for nothing. A patience that ends before everything else that the clock waits for
-/// wakes the thread, so that the clock is set anew; every request brings one, and all are longer than this.
+/// wakes the thread, so that the clock is set anew; every request brings one, and all are longer than this where the site
+/// says nothing else.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Who answers connections. Dropping it ends the threads.
@@ -33,7 +34,18 @@ impl Workers {
     /// # Errors
     /// A thread or its runtime cannot be made.
     pub(crate) fn one_per_processor() -> std::io::Result<Self> {
-        let count = std::thread::available_parallelism()?.get();
+        Self::threads(std::thread::available_parallelism()?.get())
+    }
+
+    /// One thread.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be made.
+    pub(crate) fn one() -> std::io::Result<Self> {
+        Self::threads(1)
+    }
+
+    fn threads(count: usize) -> std::io::Result<Self> {
         let mut workers = Self { runtimes: Vec::new(), given: AtomicUsize::new(0), _alive: Vec::new() };
         for number in 0..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;

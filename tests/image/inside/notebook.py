@@ -1,6 +1,7 @@
 """Runs inside the image, as its user: starts the notebook as the engine does and uses it."""
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -175,6 +176,9 @@ def delays(server: subprocess.Popen, port: int) -> bool:
     for descriptor in os.listdir(f"/proc/{server.pid}/fd"):
         # pidfd_getfd(2) of x86-64.
         taken = ctypes.CDLL(None, use_errno=True).syscall(438, process, int(descriptor), 0)
+        if taken < 0 and ctypes.get_errno() == errno.EBADF:
+            # Closed meanwhile.
+            continue
         if taken < 0:
             raise OSError(ctypes.get_errno(), "pidfd_getfd")
         try:

@@ -89,6 +89,7 @@ def another_interpreter() -> None:
 
 def impatient() -> None:
     """What connections to kernels wait with looks again soon, and the places where Jupyter waits are where they were."""
+    import asyncio
     import inspect
     from types import SimpleNamespace
 
@@ -101,6 +102,12 @@ def impatient() -> None:
     assert "loop.call_later(0.5, nudge, count)" in text and "await asyncio.sleep(0.05)" in text
     assert "loop = IOLoop.current()" in text
     launch.connect_to_kernels_soon()
+    assert isinstance(channels.asyncio, launch.ImpatientSleep), channels.asyncio
+
+    async def current() -> object:
+        return channels.IOLoop.current()
+
+    assert isinstance(asyncio.run(current()), launch.ImpatientLoop)
 
     def nudge(count: int) -> None:
         """Named as Jupyter's."""

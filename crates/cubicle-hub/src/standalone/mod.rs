@@ -109,13 +109,14 @@ pub async fn serve(config: ProxyConfig, public: Door, api: Door, redirect: Optio
     let (for_public, for_api, swept) = (Arc::clone(&proxy), Arc::clone(&proxy), proxy);
     let secure = acceptor.is_some();
     let workers = Workers::one_per_processor().map_err(broken)?;
-    let here = Workers::here();
+    // The API writes a file at each change, for which no connection of somebody else has to wait.
+    let clerk = Workers::one().map_err(broken)?;
     let served = async {
         tokio::try_join!(
             listen(public, acceptor, patience, &workers, move |client, request| {
                 forward::answer(Arc::clone(&for_public), client, secure, request)
             }),
-            listen(api, api_acceptor, patience, &here, move |_, request| rest::answer(Arc::clone(&for_api), request)),
+            listen(api, api_acceptor, patience, &clerk, move |_, request| rest::answer(Arc::clone(&for_api), request)),
             lead(redirect, patience),
         )
     };

@@ -102,15 +102,31 @@ pub(super) fn next(workspace: &Workspace, pod: Option<&Pod>, now: Timestamp, pat
         Phase::Ended(why) => Next::Fail(format!("the pod ended before it was open: {why}")),
         Phase::Never(why) => Next::Fail(format!("the pod cannot start: {why}")),
         Phase::Starting(why) => {
-            let made = pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-            let taken = u64::try_from(now.as_second() - made.as_second()).unwrap_or(0);
-            if taken > patience.0 {
+            if age(pod, now) > patience.0 {
                 Next::Fail(format!("the pod did not start within {}: {why}", String::from(patience)))
             } else {
                 Next::Wait
             }
         }
     }
+}
+
+/// For how many seconds the pod has been there.
+fn age(pod: &Pod, now: Timestamp) -> u64 {
+    let made = pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    u64::try_from(now.as_second() - made.as_second()).unwrap_or(0)
+}
+
+/// The shortest and the longest pause between two looks at a pod on its way, in seconds.
+const LOOKS: (u64, u64) = (10, 300);
+
+/// How many seconds later to look at a pod on its way that no event comes of. Its events come while the watches stand,
+/// and where many wait for a node, looks at all of them would keep the API server busy: the longer it has waited the
+/// rarer they are, but for the one when `patience` is over.
+pub(super) fn next_look(pod: &Pod, now: Timestamp, patience: Duration) -> u64 {
+    let age = age(pod, now);
+    let over = patience.0.saturating_sub(age) + 1;
+    age.clamp(LOOKS.0, LOOKS.1).min(over)
 }
 
 /// A running workspace: its pod is the one that was judged, and it runs.
@@ -252,6 +268,10 @@ mod tests {
 
     fn decided(workspace: &Workspace, pod: Option<&Pod>) -> Next {
         next(workspace, pod, NOW.parse().expect("a time"), PATIENCE)
+    }
+
+    fn made_at(time: &str) -> Pod {
+        serde_json::from_value(json!({"metadata": {"creationTimestamp": time}})).expect("a pod")
     }
 
     #[test]
@@ -397,6 +417,24 @@ mod tests {
                     assert!(!matches!(next, Next::Make | Next::Begin | Next::Forget), "{state}, {launch}: {next:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_pod_on_its_way_is_looked_at_ever_later_and_when_its_time_is_over() {
+        let pod = made_at("2026-01-01T00:00:00Z");
+        for (now, patience, seconds) in [
+            ("2026-01-01T00:00:00Z", 3600, 10),
+            ("2026-01-01T00:00:09Z", 3600, 10),
+            ("2026-01-01T00:00:40Z", 3600, 40),
+            ("2026-01-01T00:30:00Z", 3600, 300),
+            ("2026-01-01T00:59:00Z", 3600, 61),
+            ("2026-01-01T01:00:00Z", 3600, 1),
+            ("2026-01-01T02:00:00Z", 3600, 1),
+            // The clock was set back.
+            ("2025-01-01T00:00:00Z", 3600, 10),
+        ] {
+            assert_eq!(next_look(&pod, now.parse().expect("a time"), Duration(patience)), seconds, "{now}");
         }
     }
 

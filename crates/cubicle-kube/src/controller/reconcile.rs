@@ -29,7 +29,7 @@ use crate::surroundings;
 
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
-/// Between two looks at a pod on its way, whose events come while the watches stand.
+/// Until the first look at a pod that was just made, and between two looks at one that goes.
 const MEANWHILE: Duration = Duration::from_secs(10);
 
 /// Why a reconciliation ended early; it is tried again.
@@ -52,15 +52,12 @@ pub(crate) enum Error {
 pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) -> Result<Action, Error> {
     let name = workspace.name_any();
     let api = Api::<Workspace>::all(context.client.clone());
-    if is_new(&workspace) {
-        // What is written is refused when the workspace is another one by now: it need not be read anew.
-        match welcome(&api, &workspace, &context).await {
-            Err(Error::Api(kube::Error::Api(answer))) if answer.is_conflict() || answer.is_not_found() => {}
-            done => {
-                context.succeeded(&name);
-                return done;
-            }
-        }
+    // What is written first is refused when the workspace is another one by now: it need not be read anew.
+    if is_new(&workspace)
+        && let Some(action) = welcome(&api, &workspace, &context).await?
+    {
+        context.succeeded(&name);
+        return Ok(action);
     }
     // As it is, not as it was last watched: while the watches are broken the cache stands still, and
     // from an old state of a launch that has ended a second one would be made.
@@ -71,7 +68,7 @@ pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
     if is_new(&workspace) {
         let action = welcome(&api, &workspace, &context).await?;
         context.succeeded(&name);
-        return Ok(action);
+        return Ok(action.unwrap_or_else(|| Action::requeue(SOON)));
     }
     let inner = Arc::clone(&context);
     let action = finalizer::finalizer(&api, FINALIZER, Arc::new(workspace), |event| async move {
@@ -94,14 +91,17 @@ fn is_new(workspace: &Workspace) -> bool {
     workspace.metadata.deletion_timestamp.is_none() && !workspace.finalizers().iter().any(|one| one == FINALIZER)
 }
 
-/// The first step of a new one. Nothing is made before the finalizer is written, and meanwhile is read what a launch
-/// begins with.
-async fn welcome(api: &Api<Workspace>, workspace: &Workspace, context: &Context) -> Result<Action, Error> {
+/// The first step of a new one; none when it is another one by now. Nothing is made before the finalizer is written,
+/// and meanwhile is read what a launch begins with.
+async fn welcome(api: &Api<Workspace>, workspace: &Workspace, context: &Context) -> Result<Option<Action>, Error> {
     let (held, found) = tokio::join!(hold(api, workspace), Found::read(workspace, context));
-    go_on(&held?, context, found?).await
+    match held {
+        Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => Ok(None),
+        held => Ok(Some(go_on(&held?, context, found?).await?)),
+    }
 }
 
-/// Adds the finalizer to what was just read; refused when it has changed since.
+/// Adds the finalizer to this version of it; refused when it has changed since.
 async fn hold(api: &Api<Workspace>, workspace: &Workspace) -> Result<Workspace, kube::Error> {
     let mut finalizers = workspace.finalizers().to_vec();
     finalizers.push(FINALIZER.to_owned());
@@ -223,10 +223,10 @@ async fn go_on(workspace: &Workspace, context: &Context, found: Found) -> Result
             if let Some(node) = coming.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()) {
                 ask_ahead(workspace, context, &place, node).await?;
             }
-            if let Some(pod) = coming {
-                tell_of_room(workspace, context, pod).await?;
-            }
-            Ok(Action::requeue(MEANWHILE))
+            let Some(pod) = coming else { return Ok(Action::requeue(MEANWHILE)) };
+            tell_of_room(workspace, context, pod).await?;
+            let seconds = decide::next_look(pod, Timestamp::now(), context.settings.start_patience);
+            Ok(Action::requeue(Duration::from_secs(seconds)))
         }
         (Next::Remove, Some(pod)) => {
             remove(&place.pods, pod).await?;
@@ -291,10 +291,7 @@ async fn go_on(workspace: &Workspace, context: &Context, found: Found) -> Result
     }
 }
 
-pub(super) async fn template(
-    workspace: &Workspace,
-    context: &Context,
-) -> Result<Result<Document, Problem>, kube::Error> {
+async fn template(workspace: &Workspace, context: &Context) -> Result<Result<Document, Problem>, kube::Error> {
     let name = &workspace.spec.template;
     let api = Api::<Template>::all(context.client.clone());
     let Some(template) = api.get_opt(name).await? else {
