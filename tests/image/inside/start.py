@@ -95,14 +95,16 @@ def impatient() -> None:
 
     import launch
     import zmq
+    from jupyter_client import manager
     from jupyter_client.multikernelmanager import AsyncMultiKernelManager
     from jupyter_server.services.kernels.connection import channels
 
     text = inspect.getsource(channels)
     assert "loop.call_later(0.5, nudge, count)" in text and "await asyncio.sleep(0.05)" in text
-    assert "loop = IOLoop.current()" in text
+    assert "loop = IOLoop.current()" in text and "await asyncio.sleep(0.01)" in inspect.getsource(manager)
     launch.connect_to_kernels_soon()
     assert isinstance(channels.asyncio, launch.ImpatientSleep), channels.asyncio
+    assert isinstance(manager.asyncio, launch.ImpatientSleep), manager.asyncio
 
     async def current() -> object:
         return channels.IOLoop.current()
@@ -117,7 +119,7 @@ def impatient() -> None:
     for count in (1, 2, 9):
         loop.call_later(0.5, nudge, count)
     loop.call_later(0.5, print, 1)
-    assert waits == [0.02, 0.04, 0.5, 0.5] and loop.time() == 7, waits
+    assert waits == [0.005, 0.01, 0.5, 0.5] and loop.time() == 7, waits
     channels.asyncio = launch.ImpatientSleep(SimpleNamespace(sleep=waits.append, Future=list))
     channels.asyncio.sleep(0.05)
     assert waits[4:] == [0.005] and channels.asyncio.Future == list, waits
