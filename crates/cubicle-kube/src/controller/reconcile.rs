@@ -498,3 +498,6 @@ pub(super) async fn remove(pods: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error
 pub(super) fn sentence(problem: &Problem) -> String {
     if problem.remedy.is_empty() { problem.what.clone() } else { format!("{} ({})", problem.what, problem.remedy) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The first step of a new workspace, against an API server that answers by what it was given.
+
+use std::convert::Infallible;
+use std::sync::Mutex;
+
+use kube::Client;
+use kube::client::Body;
+use kube::runtime::events::{Recorder, Reporter};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::keys::{GateKey, RouteKey};
+use crate::objects::tests::settings;
+
+const WORKSPACE: &str = "/apis/cubicle.dev/v1alpha1/workspaces/w-0123456789ab";
+const KEY: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+
+/// What was asked, in order, as `METHOD path`.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+fn refusal(code: u16) -> (u16, Value) {
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "InternalError",
+    };
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason, "code": code}),
+    )
+}
+
+fn workspace(finalizers: &[&str], run: bool) -> Value {
+    json!({
+        "apiVersion": "cubicle.dev/v1alpha1",
+        "kind": "Workspace",
+        "metadata": {"name": "w-0123456789ab", "uid": "one", "resourceVersion": "1", "finalizers": finalizers},
+        "spec": {"template": "jupyterlab", "owner": {"id": "u-ba9876543210", "name": "alice"}, "launch": 1, "run": run},
+    })
+}
+
+/// An API server: the workspace answers as `answers` says, the template is there, lists are empty, what is written
+/// comes back, and nothing else is there.
+fn server(answers: impl Fn(&str) -> Option<(u16, Value)> + Send + Sync + 'static) -> (Client, Asked) {
+    let asked = Asked::default();
+    let (noted, answers) = (Arc::clone(&asked), Arc::new(answers));
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (noted, answers) = (Arc::clone(&noted), Arc::clone(&answers));
+        async move {
+            let (parts, body) = request.into_parts();
+            let line = format!("{} {}", parts.method, parts.uri.path());
+            noted.lock().expect("unpoisoned").push(line.clone());
+            let body: Value = serde_json::from_slice(&body.collect_bytes().await.expect("a body")).unwrap_or_default();
+            let (code, answer) = answers(&line).unwrap_or_else(|| answer(&line, body));
+            let answer = Body::from(serde_json::to_vec(&answer).expect("JSON"));
+            Ok::<_, Infallible>(http::Response::builder().status(code).body(answer).expect("an answer"))
+        }
+    });
+    (Client::new(service, "default"), asked)
+}
+
+fn answer(line: &str, body: Value) -> (u16, Value) {
+    let (method, path) = line.split_once(' ').expect("two words");
+    match (method, path) {
+        ("GET", "/apis/cubicle.dev/v1alpha1/templates/jupyterlab") => (
+            200,
+            serde_json::from_str(include_str!("../../../../cubicle-local/src/default_template.json")).expect("JSON"),
+        ),
+        ("GET", "/api/v1/namespaces/default/services/kubernetes") => {
+            (200, json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes"}}))
+        }
+        ("GET", _) => match path.rsplit('/').next() {
+            Some("pods" | "persistentvolumeclaims" | "endpointslices") => {
+                (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": []}))
+            }
+            _ => refusal(404),
+        },
+        ("PATCH", _) if path.starts_with(WORKSPACE) => {
+            let mut written = workspace(&[FINALIZER], true);
+            written["status"] = body["status"].clone();
+            (200, written)
+        }
+        _ => (200, body),
+    }
+}
+
+fn context(client: Client) -> Arc<Context> {
+    let reporter = Reporter { controller: MANAGER.to_owned(), instance: None };
+    Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        settings: settings(),
+        gate_key: GateKey::parse(KEY).expect("a key"),
+        route_key: RouteKey::parse(KEY).expect("a key"),
+        failures: Mutex::default(),
+        namespaces: apply::KnownNamespaces::default(),
+        ahead: Default::default(),
+        homes: claim::Homes::default(),
+        pool: tokio::sync::Notify::new(),
+    })
+}
+
+/// Reconciles what was watched: a new workspace. What came of it, and what was asked.
+async fn reconciled(
+    answers: impl Fn(&str) -> Option<(u16, Value)> + Send + Sync + 'static,
+) -> (Result<Action, Error>, Vec<String>, Arc<Context>) {
+    let (client, asked) = server(answers);
+    let context = context(client);
+    let watched: Workspace = serde_json::from_value(workspace(&[], true)).expect("a workspace");
+    // On the heap, as the controller has it: unoptimised it is too large for the stack of a test.
+    let done = Box::pin(reconcile(Arc::new(watched), Arc::clone(&context))).await;
+    let asked = asked.lock().expect("unpoisoned").clone();
+    (done, asked, context)
+}
+
+fn writes(asked: &[String]) -> Vec<&str> {
+    asked.iter().map(String::as_str).filter(|line| !line.starts_with("GET ")).collect()
+}
+
+fn hold() -> String {
+    format!("PATCH {WORKSPACE}")
+}
+
+#[tokio::test]
+async fn a_new_one_is_held_before_anything_is_made() {
+    let (done, asked, _) = reconciled(|_| None).await;
+    done.expect("begun");
+    let written = writes(&asked);
+    assert_eq!(written[0], hold(), "{written:?}");
+    assert!(written.iter().any(|line| line.starts_with("POST ") && line.ends_with("/pods")), "{written:?}");
+    assert!(!asked.contains(&format!("GET {WORKSPACE}")), "it was watched, and need not be read");
+}
+
+#[tokio::test]
+async fn one_that_has_changed_since_is_read_anew_and_decided_from_that() {
+    for refused in [409, 404] {
+        let (done, asked, _) = reconciled(move |line| match line.split_once(' ') {
+            Some(("PATCH", WORKSPACE)) => Some(refusal(refused)),
+            Some(("GET", WORKSPACE)) => Some((200, workspace(&[FINALIZER], false))),
+            _ => None,
+        })
+        .await;
+        done.expect("decided");
+        let last = writes(&asked);
+        // It is not to run any more: that is told, and nothing is made.
+        assert_eq!(last[..2], [hold(), format!("PATCH {WORKSPACE}/status")], "{last:?}");
+        assert!(!last.iter().any(|line| line.ends_with("/pods")), "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_gone_makes_nothing() {
+    let (done, asked, _) = reconciled(|line| match line.split_once(' ') {
+        Some((_, WORKSPACE)) => Some(refusal(404)),
+        _ => None,
+    })
+    .await;
+    assert_eq!(done.expect("nothing to do"), Action::await_change());
+    assert_eq!(writes(&asked), [hold()]);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_is_asked_ever_later() {
+    let (done, asked, context) = reconciled(|line| (line == hold()).then(|| refusal(500))).await;
+    let error = done.expect_err("not held");
+    assert_eq!(writes(&asked), [hold()], "nothing is made");
+    let watched: Arc<Workspace> = Arc::new(serde_json::from_value(workspace(&[], true)).expect("a workspace"));
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        waits.push(after_error(Arc::clone(&watched), &error, Arc::clone(&context)));
+        reconcile(Arc::clone(&watched), Arc::clone(&context)).await.expect_err("still not held");
+    }
+    let expected = [500, 1000, 2000].map(|wait| Action::requeue(Duration::from_millis(wait)));
+    assert_eq!(waits, expected);
+}
