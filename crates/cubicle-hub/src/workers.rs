@@ -1,4 +1,4 @@
-//! Threads that answer connections, one per processor.
+//! Threads that answer connections: one per processor, or one for a door whose answers take longer.
 //!
 //! A request that is passed on touches two sockets and nothing that others wait for. On a runtime of
 //! many threads each of its steps may wake another thread, which costs more than the step itself; so a

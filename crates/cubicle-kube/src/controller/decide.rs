@@ -112,7 +112,7 @@ pub(super) fn next(workspace: &Workspace, pod: Option<&Pod>, now: Timestamp, pat
 }
 
 /// For how many seconds the pod has been there.
-fn age(pod: &Pod, now: Timestamp) -> u64 {
+pub(super) fn age(pod: &Pod, now: Timestamp) -> u64 {
     let made = pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     u64::try_from(now.as_second() - made.as_second()).unwrap_or(0)
 }

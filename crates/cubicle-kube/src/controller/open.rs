@@ -27,6 +27,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::decide::age;
 use super::proving::{Ahead, Proving, try_walls};
 use super::reconcile::{Error, remove, sentence};
 use super::status::{reason, say, set};
@@ -44,8 +45,8 @@ use crate::surroundings::address;
 const NOTEBOOK: Duration = Duration::from_secs(120);
 /// How long the gate may take to answer the go.
 const GO: Duration = Duration::from_secs(5);
-/// How long a pod may exist without a proof.
-const UNPROVEN: Duration = Duration::from_secs(120);
+/// How long a pod may exist without a proof, in seconds.
+const UNPROVEN: u64 = 120;
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -88,7 +89,7 @@ pub(super) async fn prove_and_open(
     let written = written?;
     let Proven { walls, guarantees, observed, mut gate, egress } = match proven {
         Ok(proven) => proven,
-        Err(Error::Problem(problem)) if ran_for(pod) > UNPROVEN => {
+        Err(Error::Problem(problem)) if age(pod, k8s_openapi::jiff::Timestamp::now()) > UNPROVEN => {
             // Nothing is known of it, and nothing will be: it ends, instead of being tried for ever.
             return refuse(&written, context, pods, pod, &sentence(&problem), Proof::default()).await;
         }
@@ -161,12 +162,6 @@ pub(super) async fn prove_and_open(
     traces::tell(workspace, &status, State::Running, false, proof);
     context.tell(workspace, EventType::Normal, reason::OPEN, &message).await;
     Ok(Action::requeue(SOON))
-}
-
-/// For how long the pod has been there.
-fn ran_for(pod: &Pod) -> Duration {
-    let made = pod.creation_timestamp().map_or(0, |time| time.0.as_second());
-    Duration::from_secs(u64::try_from(Timestamp::now().as_second() - made).unwrap_or_default())
 }
 
 /// Ends it. Written before the pod goes: a controller that ends in between has refused, and does not try again.
