@@ -1,8 +1,8 @@
 """Many workspaces through the controller, against `kubectl create` of the same objects on the same cluster. Seconds.
 
 Until every workspace has its pod object: namespace, quota, limits, policies, account and home are made before it.
-No node takes the pods, so that the controller is measured and not the kubelets of one machine; they may wait for one as
-long as it takes. Both make a part in turn, so that each finds the same cluster."""
+A hundred nodes that only pretend (kwok) take the pods, which start there for ever, so that the controller is measured and
+not the kubelets of one machine; volumes were made before. Both make a part in turn, so that each finds the same cluster."""
 
 import json
 import os
@@ -14,6 +14,9 @@ SIZES = [int(one) for one in os.environ.get("CUBICLE_BENCH_SIZES", "100 1000").s
 KINDS = ("resourcequota", "limitrange", "serviceaccount", "networkpolicy", "persistentvolumeclaim", "pod")
 # How many are made in turn.
 PART = 250
+NODES = 100
+# The storage class of volumes that are there before anybody asks.
+CLASS = "made-before"
 KEPT = ("name", "namespace", "labels", "annotations")
 
 
@@ -65,6 +68,45 @@ def raw(found, objects: list[dict], numbers: range) -> float:
     return time.monotonic() - began
 
 
+def volumes(found, names: list[str]) -> None:
+    """Volumes of these names: nodes that only pretend make none."""
+    spec = {
+        "storageClassName": CLASS,
+        "capacity": {"storage": "1Ti"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Retain",
+        "hostPath": {"path": "/nowhere"},
+    }
+    items = [{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec} for name in names]
+    found.trial.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+
+
+def pretend(found) -> None:
+    """Nothing but nodes that only pretend takes pods from now on."""
+    found.trial.kubectl("cordon", "node-1", "node-2")
+    found.trial.command("fake-nodes", found.trial.name, str(NODES), "--pods", "starting")
+    found.trial.kubectl("taint", "nodes", "-l", "type=kwok", "kwok.x-k8s.io/node-")
+    storage = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": CLASS},
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "Immediate",
+    }
+    found.trial.apply(storage)
+
+
+def placed(found, wanted: int) -> None:
+    """Waits until the nodes have so many pods, so that the next part does not pay for the last one's."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        pods = found.trial.kubectl("get", "pods", "-A", "-l", "cubicle.dev/workspace", "-o", "jsonpath={.items[*].spec.nodeName}")
+        if len(pods.split()) >= wanted:
+            return
+        time.sleep(1)
+    raise RuntimeError(f"{len(pods.split())} of {wanted} pods have a node")
+
+
 def ours(found, count: int) -> dict:
     """So many workspaces through the controller: seconds until each has its pod, requests of everybody."""
     names = [found.name() for _ in range(count)]
@@ -78,8 +120,9 @@ def ours(found, count: int) -> dict:
 
 def measure() -> tuple[list[dict], int]:
     cases = []
-    with site("bench-scale", startPatience="1h") as found:
-        found.trial.kubectl("cordon", "node-1", "node-2")
+    with site("bench-scale", startPatience="1h", storageClass=CLASS) as found:
+        pretend(found)
+        volumes(found, ["pattern"])
         objects = pattern(found)
         # Each node's enforcer makes something of all policies: two take 40 % of a machine with two processors, for pods that
         # no node has.
@@ -90,9 +133,11 @@ def measure() -> tuple[list[dict], int]:
             # One cluster that grows: the smaller case is the beginning of the larger one.
             while made < size:
                 part = min(PART, size - made)
+                volumes(found, [f"{who}-{number}" for number in range(made, made + part) for who in ("ours", "raw")])
                 peer += raw(found, objects, range(made, made + part))
                 came = ours(found, part)
                 made, took, requests = made + part, took + came["seconds"], requests + came["requests"]
+                placed(found, made)
                 print(f"{made}: {took:.1f} s, raw {peer:.1f} s", flush=True)
             cases += [
                 {"case": f"{size} workspaces, {len(objects)} objects each (s)", "ours": [took], "peer": [peer]},

@@ -129,7 +129,7 @@ async fn patiently(gate: Gate<'_>) -> Result<Door, Problem> {
             Err(error) if Instant::now() > deadline => {
                 return Err(Problem::engine(format!("the gate: {error}"), "see the pod's log"));
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }

@@ -66,8 +66,13 @@ def start_provisioner(cluster: Cluster) -> None:
     start_program(cluster, "node-1", "local-path-provisioner", command)
 
 
-def fake_nodes(cluster: Cluster, count: int) -> None:
-    """Adds nodes that only pretend (kwok): their pods become Ready without a process.
+# What becomes of pods on fake nodes.
+FAKE_PODS = ("ready", "starting")
+
+
+def fake_nodes(cluster: Cluster, count: int, pods: str) -> None:
+    """Adds nodes that only pretend (kwok): their pods become Ready without a process, or are starting and stay so.
+    What the first ones do all do.
 
     A pod gets there when it tolerates the taint `kwok.x-k8s.io/node=fake:NoSchedule`; with the node
     selector `type: kwok` it gets nowhere else.
@@ -76,6 +81,7 @@ def fake_nodes(cluster: Cluster, count: int) -> None:
         command = [
             program("kwok", "kwok"),
             f"--config={MANIFESTS / 'fake-nodes.yaml'}",
+            f"--config={MANIFESTS / f'fake-pods-{pods}.yaml'}",
             f"--kubeconfig={certificates.folder(cluster)}/kwok.kubeconfig",
             "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
             # Not in the range of real pods.

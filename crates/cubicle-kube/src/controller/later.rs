@@ -146,7 +146,7 @@ async fn see(
         let gate = Gate { address: SocketAddr::new(ip, document.spec.port), workspace: request.uid, launch: &launch };
         let proof = async {
             let found = Proving::read(context, &request, &node, door.clone()).await?;
-            try_walls(context, &request, gate, found, (&secret(), None)).await
+            try_walls(context, &request, gate, (found, None), &secret()).await
         }
         .await;
         let own: Vec<IpAddr> = address(pod).into_iter().collect();

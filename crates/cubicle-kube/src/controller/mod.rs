@@ -70,7 +70,6 @@ pub(crate) struct Context {
     /// Failures in a row, by workspace.
     failures: Mutex<HashMap<String, u32>>,
     namespaces: apply::KnownNamespaces,
-    ahead: proving::AheadOfGates,
     homes: claim::Homes,
     pool: tokio::sync::Notify,
 }
@@ -136,7 +135,6 @@ pub async fn run(options: Options) -> Result<(), Problem> {
         route_key: options.route_key,
         failures: Mutex::default(),
         namespaces: apply::KnownNamespaces::default(),
-        ahead: proving::AheadOfGates::default(),
         homes: claim::Homes::default(),
         pool: tokio::sync::Notify::new(),
     });

@@ -28,7 +28,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::decide::age;
-use super::proving::{Ahead, Proving, try_walls};
+use super::proving::{Proving, try_walls};
 use super::reconcile::{Error, remove, sentence};
 use super::status::{reason, say, set};
 use super::traces::{self, Proof};
@@ -79,13 +79,10 @@ pub(super) async fn prove_and_open(
 
     let began = Instant::now();
     let started_at = Timestamp::now();
-    let ahead = context.ahead.take(request);
-    let nonce = ahead.as_ref().map_or_else(secret, |ahead| ahead.nonce.clone());
+    let nonce = secret();
     // Told while it goes on.
-    let (written, proven) = tokio::join!(
-        context.write(workspace, status.clone()),
-        attempt(workspace, context, pod, request, ip, (&nonce, ahead)),
-    );
+    let (written, proven) =
+        tokio::join!(context.write(workspace, status.clone()), attempt(workspace, context, pod, request, ip, &nonce),);
     let written = written?;
     let Proven { walls, guarantees, observed, mut gate, egress } = match proven {
         Ok(proven) => proven,
@@ -197,22 +194,23 @@ async fn attempt(
     pod: &Pod,
     request: &Request<'_>,
     ip: IpAddr,
-    (nonce, ahead): (&str, Option<Ahead>),
+    nonce: &str,
 ) -> Result<Proven, Error> {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
     let egress = egress::door(context, request, nonce).await?;
-    // Read before anything is tried: what changes from then on is drift.
+    // Read before the tenant tries anything: what changes from then on is drift. The control before is made meanwhile,
+    // while the gate still dials what it dials from its first instruction on.
     let addresses = [ip];
-    let (walls, _, found) = tokio::try_join!(
+    let (walls, _, begun) = tokio::try_join!(
         async { Ok(walls::digests(context, workspace, pod).await?) },
         egress::admit(context, workspace, request, &addresses, egress.as_ref()),
-        Proving::read(context, request, &node, egress.clone()),
+        Proving::begin(context, request, &node, egress.clone(), nonce),
     )?;
     let url = egress.as_ref().map(EgressDoor::url);
     let door = SocketAddr::new(ip, request.template.spec.port);
     let launch = request.launch.to_string();
     let gate = Gate { address: door, workspace: request.uid, launch: &launch };
-    let (mut guarantees, observed, gate) = try_walls(context, request, gate, found, (nonce, ahead)).await?;
+    let (mut guarantees, observed, gate) = try_walls(context, request, gate, begun, nonce).await?;
     context.settings.judge_image(request.template).map_err(Error::Problem)?.enter(&mut guarantees);
     Ok(Proven { walls, guarantees, observed, gate, egress: url })
 }
@@ -281,7 +279,7 @@ pub(super) async fn wait_until_it_answers(
             return Ok(());
         }
         rounds += 1;
-        if rounds.is_multiple_of(20)
+        if rounds.is_multiple_of(50)
             && let Ok(now) = pods.get_opt(&pod.name_any()).await
         {
             let phase = now.and_then(|pod| pod.status).and_then(|status| status.phase);
@@ -292,7 +290,7 @@ pub(super) async fn wait_until_it_answers(
         if Instant::now() > deadline {
             return Err(format!("the notebook did not answer at {door} within {} s", patience.as_secs()));
         }
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -1,9 +1,6 @@
-//! Proving on one node: what stands around, the control ahead of the gate, and as many tries as it takes.
+//! Proving on one node: what stands around, the control before, and as many tries as it takes.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use cubicle_core::attempt::Phase;
 use cubicle_core::level::EngineKind;
@@ -13,7 +10,6 @@ use cubicle_core::report::{GuaranteeReport, Verdict};
 use cubicle_core::template::Template as Document;
 use cubicle_traces::Observed;
 
-use super::open::secret;
 use super::reconcile::Error;
 use super::{Context, egress};
 use crate::door::Door;
@@ -25,76 +21,6 @@ use crate::surroundings::Surroundings;
 const TRIES: u32 = 3;
 /// The longest that a dial gets, in milliseconds.
 const LONGEST_DEADLINE_MS: u64 = 5000;
-/// How old the control before may be when the tenant tries.
-const FRESH: Duration = Duration::from_secs(2);
-
-/// The control before a proof, asked while the pod was on its way: its node was known, and what stands
-/// around it did not wait for it.
-pub(super) struct Ahead {
-    /// The proof's: made here, and known to nobody else yet.
-    pub(super) nonce: String,
-    proving: Proving,
-    before: Controlled,
-    asked: Instant,
-}
-
-impl Ahead {
-    /// The control, when it is of now and of what stands around now.
-    fn fits(self, now: &Proving) -> Option<Controlled> {
-        self.proving.stands_for(now, self.asked.elapsed()).then_some(self.before)
-    }
-}
-
-/// How long it is remembered that a launch was asked ahead for: longer than a pod may take to start.
-const REMEMBERED: Duration = Duration::from_secs(600);
-
-/// When a launch was asked ahead for, and what came of it.
-struct Asked {
-    at: Instant,
-    ahead: Option<Ahead>,
-}
-
-/// What was asked ahead, by the workspace's uid and its launch.
-#[derive(Default)]
-pub(super) struct AheadOfGates(Mutex<HashMap<(String, i64), Asked>>);
-
-impl AheadOfGates {
-    /// Asks once for a launch. A failure says nothing: the proof asks again.
-    pub(super) async fn ask(&self, context: &Context, request: &Request<'_>, node: &str) {
-        let key = (request.uid.to_owned(), request.launch);
-        {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // What nobody came for: its launch ended otherwise.
-            all.retain(|_, asked| asked.at.elapsed() < REMEMBERED);
-            if all.contains_key(&key) {
-                return;
-            }
-            all.insert(key.clone(), Asked { at: Instant::now(), ahead: None });
-        }
-        let nonce = secret();
-        let asked = async {
-            let egress = egress::door(context, request, &nonce).await?;
-            let proving = Proving::read(context, request, node, egress).await?;
-            let asked = Instant::now();
-            let before = proving.control(context, &nonce, 0).await.map_err(Error::Problem)?;
-            Ok::<_, Error>(Ahead { nonce, proving, before, asked })
-        };
-        match asked.await {
-            Ok(ahead) => {
-                let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                // Not when the proof went on without it.
-                all.entry(key).and_modify(|asked| asked.ahead = Some(ahead));
-            }
-            Err(error) => tracing::debug!(%error, "there is no control ahead of the gate"),
-        }
-    }
-
-    /// Takes it, once.
-    pub(super) fn take(&self, request: &Request<'_>) -> Option<Ahead> {
-        let key = (request.uid.to_owned(), request.launch);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key)?.ahead
-    }
-}
 
 /// Proves through a gate on this node. When nothing can be said it is tried anew with more patience: the
 /// machine may be busy, or what stands around the workspace changes, a hub's pod that goes for instance.
@@ -102,15 +28,15 @@ pub(super) async fn try_walls(
     context: &Context,
     request: &Request<'_>,
     gate: Gate<'_>,
-    mut found: Proving,
-    (nonce, mut ahead): (&str, Option<Ahead>),
+    (mut found, mut before): (Proving, Option<Controlled>),
+    nonce: &str,
 ) -> Result<(Vec<GuaranteeReport>, Observed, Door), Error> {
     let key = context.gate_key.signing();
     let (mut tries, mut deadline_ms) = (0, 0);
     loop {
         tries += 1;
         let proof = async {
-            let before = match ahead.take().and_then(|ahead| ahead.fits(&found)) {
+            let before = match before.take() {
                 Some(before) => before,
                 None => found.control(context, nonce, deadline_ms).await?,
             };
@@ -171,9 +97,18 @@ impl Proving {
         })
     }
 
-    /// Whether a control of this age that was asked for this is one for what stands around now.
-    fn stands_for(&self, now: &Self, age: Duration) -> bool {
-        self == now && age < FRESH
+    /// What stands around, and the control before: it does not wait for the gate. A control that failed says nothing:
+    /// the proof asks again.
+    pub(super) async fn begin(
+        context: &Context,
+        request: &Request<'_>,
+        node: &str,
+        egress: Option<EgressDoor>,
+        nonce: &str,
+    ) -> Result<(Self, Option<Controlled>), Error> {
+        let found = Self::read(context, request, node, egress).await?;
+        let before = found.control(context, nonce, 0).await;
+        Ok((found, before.inspect_err(|problem| tracing::debug!(%problem, "no control before")).ok()))
     }
 
     async fn again(&self, context: &Context, request: &Request<'_>) -> Result<Self, Error> {
@@ -208,42 +143,5 @@ fn situation(template: &Document, pids: Option<u32>, boot_id: String, cluster: C
         id_base: 0,
         boot_id,
         cluster: Some(cluster),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(node: &str, reference: &str, boot_id: &str, pids: Option<u32>) -> Proving {
-        let template: Document = serde_json::from_value(serde_json::json!({
-            "apiVersion": "cubicle.dev/v1alpha1", "kind": "Template", "metadata": {"name": "lab"},
-            "spec": {"image": "lab"},
-        }))
-        .expect("a template");
-        Proving {
-            node: node.to_owned(),
-            reference: reference.parse().expect("an address"),
-            situation: situation(&template, pids, boot_id.to_owned(), Cluster::default()),
-        }
-    }
-
-    #[test]
-    fn a_control_ahead_counts_for_the_same_surroundings_and_two_seconds() {
-        let asked = found("node-1", "10.0.0.1:8000", "boot", Some(100));
-        let same = found("node-1", "10.0.0.1:8000", "boot", Some(100));
-        assert!(asked.stands_for(&same, Duration::from_millis(1999)));
-        assert!(!asked.stands_for(&same, FRESH), "too old");
-        for other in [
-            found("node-2", "10.0.0.1:8000", "boot", Some(100)),
-            found("node-1", "10.0.0.2:8000", "boot", Some(100)),
-            found("node-1", "10.0.0.1:8000", "booted again", Some(100)),
-            found("node-1", "10.0.0.1:8000", "boot", Some(200)),
-        ] {
-            assert!(!asked.stands_for(&other, Duration::ZERO));
-        }
-        let mut elsewhere = found("node-1", "10.0.0.1:8000", "boot", Some(100));
-        elsewhere.situation.cluster = None;
-        assert!(!asked.stands_for(&elsewhere, Duration::ZERO), "what stands around the pod has changed");
     }
 }

@@ -60,11 +60,15 @@ pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
         return Ok(action);
     }
     // As it is, not as it was last watched: while the watches are broken the cache stands still, and
-    // from an old state of a launch that has ended a second one would be made.
-    let Some(workspace) = api.get_opt(&name).await? else {
+    // from an old state of a launch that has ended a second one would be made. What was read beside it counts only
+    // when it was read for this very version.
+    let (now, found) = tokio::join!(api.get_opt(&name), Found::read(&workspace, &context));
+    let Some(now) = now? else {
         context.succeeded(&name);
         return Ok(Action::await_change());
     };
+    let found = (now.metadata.resource_version == workspace.metadata.resource_version).then_some(found);
+    let workspace = now;
     if is_new(&workspace) {
         let action = welcome(&api, &workspace, &context).await?;
         context.succeeded(&name);
@@ -73,7 +77,13 @@ pub(crate) async fn reconcile(workspace: Arc<Workspace>, context: Arc<Context>) 
     let inner = Arc::clone(&context);
     let action = finalizer::finalizer(&api, FINALIZER, Arc::new(workspace), |event| async move {
         match event {
-            Event::Apply(workspace) => step(&workspace, &inner).await,
+            Event::Apply(workspace) => {
+                let found = match found {
+                    Some(found) => found?,
+                    None => Found::read(&workspace, &inner).await?,
+                };
+                step(&workspace, &inner, found).await
+            }
             Event::Cleanup(workspace) => clean_up(&workspace, &inner).await,
         }
     })
@@ -97,7 +107,7 @@ async fn welcome(api: &Api<Workspace>, workspace: &Workspace, context: &Context)
     let (held, found) = tokio::join!(hold(api, workspace), Found::read(workspace, context));
     match held {
         Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => Ok(None),
-        held => Ok(Some(go_on(&held?, context, found?).await?)),
+        held => Ok(Some(step(&held?, context, found?).await?)),
     }
 }
 
@@ -179,30 +189,33 @@ async fn find(workspace: &Workspace, context: &Context) -> Result<Result<Place, 
 /// What a step decides from.
 struct Found {
     place: Result<Place, Problem>,
-    /// What a launch begins with: its template, and whom the gate dials.
-    beginning: Option<(Result<Document, Problem>, Vec<SocketAddr>)>,
+    /// The template, when a launch is on its way.
+    document: Option<Result<Document, Problem>>,
+    /// Whom the gate will dial, when a launch begins.
+    window: Option<Vec<SocketAddr>>,
 }
 
 impl Found {
+    /// All at once, as each request takes its time.
     async fn read(workspace: &Workspace, context: &Context) -> Result<Self, Error> {
-        // Beside its pod, as each request takes its time.
-        let (place, beginning) = tokio::try_join!(find(workspace, context), async {
-            if !(workspace.spec.run && decide::is_fresh(workspace)) {
-                return Ok(None);
-            }
-            let window = surroundings::window(&context.client, &context.settings);
-            Ok(Some(tokio::try_join!(template(workspace, context), window)?))
-        })?;
-        Ok(Self { place, beginning })
+        let (fresh, run) = (decide::is_fresh(workspace), workspace.spec.run);
+        let state = workspace.status.as_ref().and_then(|status| status.state);
+        let on_its_way = fresh || matches!(state, Some(State::Pending | State::Proving));
+        let (place, document, window) = tokio::try_join!(
+            find(workspace, context),
+            when(run && on_its_way, template(workspace, context)),
+            when(run && fresh, surroundings::window(&context.client, &context.settings)),
+        )?;
+        Ok(Self { place, document, window })
     }
 }
 
-async fn step(workspace: &Workspace, context: &Context) -> Result<Action, Error> {
-    go_on(workspace, context, Found::read(workspace, context).await?).await
+async fn when<T>(wanted: bool, read: impl Future<Output = Result<T, kube::Error>>) -> Result<Option<T>, kube::Error> {
+    if wanted { read.await.map(Some) } else { Ok(None) }
 }
 
-async fn go_on(workspace: &Workspace, context: &Context, found: Found) -> Result<Action, Error> {
-    let Found { place, beginning } = found;
+async fn step(workspace: &Workspace, context: &Context, found: Found) -> Result<Action, Error> {
+    let Found { place, document, window } = found;
     let place = match place {
         Ok(place) => place,
         Err(problem) => {
@@ -220,9 +233,6 @@ async fn go_on(workspace: &Workspace, context: &Context, found: Found) -> Result
         (Next::Rest, _) => Ok(Action::await_change()),
         (Next::Wait, pod) => {
             let coming = pod.as_ref().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-            if let Some(node) = coming.and_then(|pod| pod.spec.as_ref()?.node_name.as_deref()) {
-                ask_ahead(workspace, context, &place, node).await?;
-            }
             let Some(pod) = coming else { return Ok(Action::requeue(MEANWHILE)) };
             tell_of_room(workspace, context, pod).await?;
             let seconds = decide::next_look(pod, Timestamp::now(), context.settings.start_patience);
@@ -265,9 +275,9 @@ async fn go_on(workspace: &Workspace, context: &Context, found: Found) -> Result
         // A running notebook goes on when its template is gone or changed.
         (Next::Look, Some(pod)) => super::later::look(workspace, context, &place, pod).await,
         (next @ (Next::Begin | Next::Make | Next::Prove), _) => {
-            let (document, window) = match beginning {
-                Some((document, window)) => (document, Some(window)),
-                None => (template(workspace, context).await?, None),
+            let document = match document {
+                Some(document) => document,
+                None => template(workspace, context).await?,
             };
             let document = match document {
                 Ok(document) => document,
@@ -361,15 +371,6 @@ async fn begin(
     let mut begun = workspace.clone();
     begun.status = Some(status.clone());
     launch(&begun, context, place, document, Some((workspace, status))).await
-}
-
-/// The pod is on its way to a node: what can be asked there without it is asked meanwhile.
-async fn ask_ahead(workspace: &Workspace, context: &Context, place: &Place, node: &str) -> Result<(), Error> {
-    if let Ok(document) = template(workspace, context).await? {
-        let window = window(workspace);
-        context.ahead.ask(context, &place.request(workspace, context, &document, &window), node).await;
-    }
-    Ok(())
 }
 
 /// Tells that no node takes the pod, and that one does now.

@@ -94,7 +94,6 @@ fn context(client: Client) -> Arc<Context> {
         route_key: RouteKey::parse(KEY).expect("a key"),
         failures: Mutex::default(),
         namespaces: apply::KnownNamespaces::default(),
-        ahead: Default::default(),
         homes: claim::Homes::default(),
         pool: tokio::sync::Notify::new(),
     })
