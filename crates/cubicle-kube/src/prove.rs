@@ -1,9 +1,10 @@
 //! Proving one workspace: reference, gate, reference, verdicts.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use cubicle_core::attempt::{CgroupReading, Observations, Phase, ProbePlan, Proof, dial_deadline_ms};
+use cubicle_core::attempt::{Action, CgroupReading, Observations, Phase, ProbePlan, Proof, dial_deadline_ms};
 use cubicle_core::catalogue;
 use cubicle_core::door::{Demand, Reply};
 use cubicle_core::judge;
@@ -21,10 +22,8 @@ pub const REFERENCE: &str = "reference";
 /// How long one run of all attempts may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the control waits for an address that may have no owner, in milliseconds. What it has
-/// to reach, it reaches in a small part of that.
-const CONTROL_DEADLINE_MS: u64 = 150;
-/// The same for the control after: what is there has answered before, and at once.
-const AGAIN_DEADLINE_MS: u64 = 50;
+/// to reach, it reaches in a small part of that; on a machine that is too busy for it, the next try waits longer.
+const CONTROL_DEADLINE_MS: u64 = 50;
 
 /// How long the gate may take until it listens.
 const GATE: Duration = Duration::from_secs(10);
@@ -55,12 +54,13 @@ pub struct Proven {
 
 /// What the reference on a node came to before the tenant tries.
 pub struct Controlled {
+    /// All of the proof.
     plan: ProbePlan,
-    observations: Observations,
+    /// Of what runs into limits.
+    loads: Observations,
 }
 
-/// Asks the reference for the control before: it may be asked while the gate is still on its way. Dials of
-/// the proof get `least_deadline_ms` or more, as the control before asks for.
+/// Asks the reference for the first part of the control before, what runs into limits: it does not wait for the gate.
 ///
 /// # Errors
 /// When the reference does not answer: then nothing is known.
@@ -70,15 +70,15 @@ pub async fn control(
     situation: &Situation,
     phase: Phase,
     nonce: &str,
-    least_deadline_ms: u64,
 ) -> Result<Controlled, Problem> {
-    let mut plan = catalogue::probe_plan(situation, &[], phase, nonce);
-    plan.dial_deadline_ms = CONTROL_DEADLINE_MS.max(least_deadline_ms / 4);
-    let observations = ask_reference(reference, key, &plan).await?;
-    Ok(Controlled { plan, observations })
+    let plan = catalogue::probe_plan(situation, &[], phase, nonce);
+    let loads = ask_reference(reference, key, &plan.only(Action::is_load)).await?;
+    Ok(Controlled { plan, loads })
 }
 
-/// Proves through the gate what the reference was asked before.
+/// Proves through the gate, in two parts: what runs into limits, and everything else. Around each part the reference
+/// is asked for the same, and what one of both waits for does not keep the other part from going on. Dials of
+/// the proof get `least_deadline_ms` or more, as the control before asks for.
 ///
 /// # Errors
 /// When gate or reference do not answer: then nothing is known.
@@ -91,18 +91,44 @@ pub async fn prove(
     least_deadline_ms: u64,
 ) -> Result<Proven, Problem> {
     let promised = catalogue::promised(situation.level, EngineKind::Kubernetes);
-    let Controlled { plan: mut of_control, observations: control_before } = before;
-    let mut plan = of_control.clone();
-    plan.dial_deadline_ms = dial_deadline_ms(&control_before).max(least_deadline_ms);
-    // Dialled only now: a gate does not wait long for callers that say nothing.
+    let Controlled { mut plan, loads: mut control_before } = before;
+    let loads = plan.only(Action::is_load);
+    let mut rest = plan.only(|action| !action.is_load());
     let began = Instant::now();
-    let mut door = patiently(gate).await?;
-    let listened = began.elapsed();
-    let tenant = observe(&mut door, key, &plan, "the gate").await?;
+    let of_loads = async {
+        // Dialled only now: a gate does not wait long for callers that say nothing.
+        let mut door = patiently(gate).await?;
+        let seen = observe(&mut door, key, &loads, "the gate").await?;
+        Ok((door, seen))
+    };
+    rest.dial_deadline_ms = CONTROL_DEADLINE_MS.max(least_deadline_ms);
+    let ((mut door, mut tenant), before) = tokio::try_join!(of_loads, ask_reference(reference, key, &rest))?;
+    join(&mut control_before, before);
+    let loaded = began.elapsed();
+    plan.dial_deadline_ms = dial_deadline_ms(&control_before).max(least_deadline_ms);
+    rest.dial_deadline_ms = plan.dial_deadline_ms;
+    let of_tenant = rest.clone();
+    // Where nobody has answered the control it looks again while the tenant tries, and as long: nobody is promised
+    // anything about an address without an owner, but one that has an owner now is none of these.
+    let silent = take_silent(&mut rest, &control_before);
+    let (seen, mut control_after, of_silent) = tokio::try_join!(
+        observe(&mut door, key, &of_tenant, "the gate"),
+        ask_reference(reference, key, &loads),
+        async {
+            match &silent {
+                Some(silent) => ask_reference(reference, key, silent).await.map(Some),
+                None => Ok(None),
+            }
+        }
+    )?;
+    join(&mut tenant, seen);
     let tried = began.elapsed();
-    of_control.dial_deadline_ms = AGAIN_DEADLINE_MS.max(least_deadline_ms / 4);
-    let control_after = ask_reference(reference, key, &of_control).await?;
-    tracing::debug!(?listened, ?tried, controlled = ?began.elapsed(), dial_deadline_ms = plan.dial_deadline_ms, "tried");
+    rest.dial_deadline_ms = CONTROL_DEADLINE_MS.max(least_deadline_ms / 4);
+    let after = ask_reference(reference, key, &rest).await?;
+    for part in of_silent.into_iter().chain([after]) {
+        join(&mut control_after, part);
+    }
+    tracing::debug!(?loaded, ?tried, controlled = ?began.elapsed(), dial_deadline_ms = plan.dial_deadline_ms, "tried");
     let deadline_ms = plan.dial_deadline_ms.max(dial_deadline_ms(&control_after));
     // The kernel's counters are read by nobody here; no promise of this engine rests on them.
     let unread = CgroupReading::default();
@@ -118,6 +144,26 @@ pub async fn prove(
     };
     let guarantees = judge::judge(situation, &promised, &proof);
     Ok(Proven { guarantees, observed: Observed::of(&proof), door, deadline_ms })
+}
+
+/// Takes out of a plan what nobody answered, as a plan of its own; none when everybody did.
+fn take_silent(plan: &mut ProbePlan, before: &Observations) -> Option<ProbePlan> {
+    let silent: HashSet<&str> =
+        before.observations.iter().filter(|one| one.silent).map(|one| one.attempt.as_str()).collect();
+    let (asked_alone, rest) = plan.attempts.drain(..).partition(|attempt| silent.contains(attempt.id.as_str()));
+    plan.attempts = rest;
+    let alone = ProbePlan { attempts: asked_alone, ..plan.clone() };
+    (!alone.attempts.is_empty()).then_some(alone)
+}
+
+/// Two parts of one run.
+fn join(one: &mut Observations, other: Observations) {
+    if one.nonce != other.nonce || one.role != other.role {
+        // Not believed then: two proofs were mixed up.
+        one.disturbed = Some("its parts are of two proofs".to_owned());
+    }
+    one.observations.extend(other.observations);
+    one.disturbed = one.disturbed.take().or(other.disturbed);
 }
 
 /// The gate listens a moment after its container has started.
@@ -146,5 +192,56 @@ async fn observe(door: &mut Door, key: &SigningKey, plan: &ProbePlan, who: &str)
         Ok(Reply::Observations(observations)) => Ok(observations),
         Ok(other) => Err(Problem::engine(format!("{who} answered with {other:?} instead of observations"), "")),
         Err(error) => Err(Problem::engine(format!("{who}: {error}"), "see the pod's log")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cubicle_core::attempt::{Attempt, Observation, Outcome, Role};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn plan(ids: &[&str]) -> ProbePlan {
+        let address = "192.0.2.1:80".parse().expect("an address");
+        let action = Action::TcpConnect { address, refusal_reaches: true };
+        let attempts = ids.iter().map(|id| Attempt { id: (*id).to_owned(), action: action.clone() }).collect();
+        ProbePlan { nonce: "n".to_owned(), phase: Phase::Gate, dial_deadline_ms: 100, attempts }
+    }
+
+    fn seen(nonce: &str, all: &[(&str, bool)]) -> Observations {
+        let observation = |(id, silent): &(&str, bool)| Observation {
+            attempt: (*id).to_owned(),
+            outcome: if *silent { Outcome::Missing } else { Outcome::Succeeded },
+            detail: String::new(),
+            at: Timestamp::UNIX_EPOCH,
+            duration_us: 1,
+            silent: *silent,
+        };
+        let observations = all.iter().map(observation).collect();
+        Observations { nonce: nonce.to_owned(), role: Role::Control, observations, disturbed: None }
+    }
+
+    fn ids(plan: &ProbePlan) -> Vec<&str> {
+        plan.attempts.iter().map(|attempt| attempt.id.as_str()).collect()
+    }
+
+    #[test]
+    fn nothing_is_left_out_of_the_second_look() {
+        let mut rest = plan(&["a", "b", "c"]);
+        let silent = take_silent(&mut rest, &seen("n", &[("a", false), ("b", true)])).expect("one");
+        assert_eq!((ids(&rest), ids(&silent)), (vec!["a", "c"], vec!["b"]), "what was not observed is asked again");
+        assert_eq!((silent.dial_deadline_ms, silent.nonce.as_str()), (100, "n"));
+        assert!(take_silent(&mut rest, &seen("n", &[("a", false)])).is_none());
+        assert_eq!(ids(&rest), ["a", "c"]);
+    }
+
+    #[test]
+    fn parts_of_two_proofs_make_none() {
+        let mut whole = seen("n", &[("a", false)]);
+        join(&mut whole, seen("n", &[("b", true)]));
+        assert_eq!((whole.observations.len(), whole.disturbed.is_none()), (2, true));
+        join(&mut whole, seen("other", &[("c", true)]));
+        assert!(whole.disturbed.is_some());
     }
 }

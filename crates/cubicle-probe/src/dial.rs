@@ -79,10 +79,7 @@ fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
     let deadline = Instant::now() + context.dial_deadline;
     let mut rounds = 1;
     loop {
-        let is_slow = |index: &usize| {
-            let fast = |known: &Known| matches!(known, Some((Ok(()), fastest)) if *fastest <= FAST);
-            targets[*index].datagram && !results.get(*index).is_some_and(fast)
-        };
+        let is_slow = |index: &usize| targets[*index].datagram && results.get(*index).is_none_or(needs_another);
         let again: Vec<usize> = if rounds < ROUNDS { (0..targets.len()).filter(is_slow).collect() } else { Vec::new() };
         if pending.is_empty() && again.is_empty() {
             break;
@@ -115,6 +112,15 @@ fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
             Dialled { answer: judge(context, target, result), duration, silent }
         })
         .collect()
+}
+
+/// Whether another datagram may tell more: none has come back, or none fast. A refusal, or no way there, is an answer.
+fn needs_another(known: &Known) -> bool {
+    match known {
+        None => true,
+        Some((Ok(()), fastest)) => *fastest > FAST,
+        Some((Err(_), _)) => false,
+    }
 }
 
 /// Begins one more try of an address.
@@ -243,6 +249,16 @@ pub(crate) fn refusal_reaches(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_datagram_is_sent_again_until_one_came_back_fast_or_none_can() {
+        assert!(needs_another(&None));
+        assert!(needs_another(&Some((Ok(()), FAST * 2))));
+        assert!(!needs_another(&Some((Ok(()), FAST))));
+        for errno in [Errno::CONNREFUSED, Errno::NETUNREACH] {
+            assert!(!needs_another(&Some((Err(errno), Duration::ZERO))));
+        }
+    }
 
     #[test]
     fn a_success_stays_and_the_fastest_one_tells_how_far_it_is() {

@@ -19,8 +19,8 @@ const STRANGER: Duration = Duration::from_secs(2);
 const JUDGING: Duration = Duration::from_secs(60);
 /// The shortest and longest time that a reference gives to an address.
 const REFERENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
-/// References that run at once.
-const AT_ONCE: usize = 16;
+/// References that run at once; a proof asks two.
+const AT_ONCE: usize = 32;
 
 /// The command line: what the pod's specification says, none of it secret.
 #[derive(Debug, PartialEq, Eq)]

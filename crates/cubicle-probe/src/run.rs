@@ -18,9 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// Scenes that the control plays at the same time.
 const SCENES: usize = 8;
 
-/// Runs every attempt, in both roles.
+/// Runs every attempt, in both roles. What is left of the window is waited for when one of them asks what came of it.
 pub(crate) fn run(context: &Context, plan: &ProbePlan, window: Option<&mut Window>) -> Vec<Observation> {
     let attempts = &plan.attempts;
+    let asked = attempts.iter().any(|attempt| matches!(attempt.action, Action::TcpWindow { .. }));
+    let window = window.filter(|_| asked);
     let has_window = window.is_some();
     let dialling: Group<'_> = &|| dials(context, attempts, has_window);
     let tunnelling: Group<'_> = &|| tunnels(context, attempts);
@@ -148,7 +150,7 @@ fn place(context: &Context, action: &Action) -> Place {
         | Action::TcpWindow { .. }
         | Action::UdpExchange { .. }
         | Action::ProxyConnect { .. } => Place::Here,
-        Action::AllocateMemory { .. } | Action::ExceedProcesses { .. } | Action::Spin { .. } => Place::Last,
+        action if action.is_load() => Place::Last,
         Action::Call { call } if call::needs_own_child(*call) => Place::Alone,
         Action::PassFilter { .. } | Action::StackRules => Place::Alone,
         action if context.is_control() && control::scene::is_for_the_stage(action) => Place::Stage,

@@ -110,6 +110,13 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it runs into a limit, and slows down what goes on beside it.
+    pub fn is_load(&self) -> bool {
+        matches!(self, Self::AllocateMemory { .. } | Self::ExceedProcesses { .. } | Self::Spin { .. })
+    }
+}
+
 /// What is needed besides to try a proxy that many workspaces share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedProxy {

@@ -10,8 +10,8 @@ use cubicle_core::report::{GuaranteeReport, Verdict};
 use cubicle_core::template::Template as Document;
 use cubicle_traces::Observed;
 
+use super::Context;
 use super::reconcile::Error;
-use super::{Context, egress};
 use crate::door::Door;
 use crate::objects::Request;
 use crate::prove::{Controlled, Gate, control, prove};
@@ -38,7 +38,7 @@ pub(super) async fn try_walls(
         let proof = async {
             let before = match before.take() {
                 Some(before) => before,
-                None => found.control(context, nonce, deadline_ms).await?,
+                None => found.control(context, nonce).await?,
             };
             prove(gate, found.reference, key, &found.situation, before, deadline_ms).await
         };
@@ -97,8 +97,8 @@ impl Proving {
         })
     }
 
-    /// What stands around, and the control before: it does not wait for the gate. A control that failed says nothing:
-    /// the proof asks again.
+    /// What stands around, and the part of the control before that does not wait for the gate. One that failed says
+    /// nothing: the proof asks again.
     pub(super) async fn begin(
         context: &Context,
         request: &Request<'_>,
@@ -107,7 +107,7 @@ impl Proving {
         nonce: &str,
     ) -> Result<(Self, Option<Controlled>), Error> {
         let found = Self::read(context, request, node, egress).await?;
-        let before = found.control(context, nonce, 0).await;
+        let before = found.control(context, nonce).await;
         Ok((found, before.inspect_err(|problem| tracing::debug!(%problem, "no control before")).ok()))
     }
 
@@ -116,9 +116,9 @@ impl Proving {
         Self::read(context, request, &self.node, egress).await
     }
 
-    async fn control(&self, context: &Context, nonce: &str, deadline_ms: u64) -> Result<Controlled, Problem> {
+    async fn control(&self, context: &Context, nonce: &str) -> Result<Controlled, Problem> {
         let key = context.gate_key.signing();
-        control(self.reference, key, &self.situation, Phase::Gate, nonce, deadline_ms).await
+        control(self.reference, key, &self.situation, Phase::Gate, nonce).await
     }
 }
 
