@@ -117,6 +117,16 @@ pub(super) fn age(pod: &Pod, now: Timestamp) -> u64 {
     u64::try_from(now.as_second() - made.as_second()).unwrap_or(0)
 }
 
+/// For how many seconds a pod is said to be young.
+const YOUNG: u64 = 2;
+
+/// Whether an event of a pod is one to act on. A young pod has several on its way, and each look at it would take time
+/// from the very node that starts it.
+pub(super) fn is_news(pod: &Pod, now: Timestamp) -> bool {
+    let starts = matches!(phase(pod), Phase::Starting(_)) && no_room(pod).is_none();
+    !starts || pod.metadata.deletion_timestamp.is_some() || age(pod, now) > YOUNG
+}
+
 /// The shortest and the longest pause between two looks at a pod on its way, in seconds.
 const LOOKS: (u64, u64) = (10, 300);
 
@@ -435,6 +445,31 @@ mod tests {
             ("2025-01-01T00:00:00Z", 3600, 10),
         ] {
             assert_eq!(next_look(&pod, now.parse().expect("a time"), Duration(patience)), seconds, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_young_pod_on_its_way_is_no_news_unless_something_is_to_be_done() {
+        let now = "2026-01-01T00:00:02Z".parse().expect("a time");
+        let with =
+            |status: Value| changed(runs(), |pod| pod.status = serde_json::from_value(status).expect("a status"));
+        let starting = with(json!({"phase": "Pending"}));
+        let placed = with(json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}]}));
+        for pod in [&starting, &placed] {
+            assert!(!is_news(pod, now), "{pod:?}");
+            assert!(is_news(pod, "2026-01-01T00:00:03Z".parse().expect("a time")), "not young");
+        }
+        let refused = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2"}]);
+        let waits = json!([{"name": "notebook", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImageNeverPull"}}}]);
+        for pod in [
+            runs(),
+            with(json!({"phase": "Failed"})),
+            with(json!({"phase": "Pending", "conditions": refused})),
+            with(json!({"phase": "Pending", "containerStatuses": waits})),
+            changed(starting, |pod| pod.metadata.deletion_timestamp = pod.metadata.creation_timestamp.clone()),
+        ] {
+            assert!(is_news(&pod, now), "{pod:?}");
         }
     }
 

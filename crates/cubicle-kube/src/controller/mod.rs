@@ -22,9 +22,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cubicle_core::problem::Problem;
+use cubicle_core::workspace::State;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -34,7 +36,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::keys::{GateKey, RouteKey};
 use crate::names::MANAGED_BY;
-use crate::resources::{Template, Workspace};
+use crate::resources::{Template, Workspace, WorkspaceStatus};
 use crate::settings::Settings;
 
 /// Who writes fields, in the words of server-side apply.
@@ -106,8 +108,11 @@ impl Context {
     }
 }
 
-/// The workspace that a pod belongs to.
+/// The workspace that a pod belongs to, when there is something to do about it.
 fn owner(pod: &Pod) -> Option<ObjectRef<Workspace>> {
+    if !decide::is_news(pod, Timestamp::now()) {
+        return None;
+    }
     let owner = pod.owner_references().iter().find(|owner| owner.kind == Workspace::kind(&()))?;
     Some(ObjectRef::new(&owner.name))
 }
@@ -147,9 +152,11 @@ pub async fn run(options: Options) -> Result<(), Problem> {
     let within = move |namespace: Option<String>| {
         let namespace = namespace.unwrap_or_default();
         let all = known.state();
-        let there = all
-            .iter()
-            .filter(|one| one.status.as_ref().is_some_and(|status| status.namespace.as_deref() == Some(&namespace)));
+        // What is on its way is compared with nothing before its walls are read, in its own time.
+        let runs = |status: &WorkspaceStatus| {
+            status.state == Some(State::Running) && status.namespace.as_deref() == Some(&namespace)
+        };
+        let there = all.iter().filter(|one| one.status.as_ref().is_some_and(runs));
         there.map(|one| ObjectRef::new(&one.name_any())).collect::<Vec<_>>()
     };
     // Whatever stands around running workspaces, whoever made it: it has no label of ours.
