@@ -46,7 +46,12 @@ def pattern(found) -> list[dict]:
     for one in objects:
         one.pop("status", None)
         one["metadata"] = {key: value for key, value in one["metadata"].items() if key in KEPT}
-        one.get("spec", {}).pop("finalizers", None)
+        for field in ("finalizers", "volumeName", "nodeName"):
+            one.get("spec", {}).pop(field, None)
+        # What the cluster wrote when it bound a claim to its volume.
+        notes = one["metadata"].get("annotations", {})
+        for name in [name for name in notes if name.startswith("pv.kubernetes.io/")]:
+            del notes[name]
     found.delete(name)
     return json.loads(json.dumps(objects).replace(where, "NAMESPACE").replace(name, "NAME"))
 
@@ -81,19 +86,22 @@ def volumes(found, names: list[str]) -> None:
     found.trial.kubectl("create", "-f", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
 
 
-def pretend(found) -> None:
-    """Nothing but nodes that only pretend takes pods from now on."""
-    found.trial.kubectl("cordon", "node-1", "node-2")
-    found.trial.command("fake-nodes", found.trial.name, str(NODES), "--pods", "starting")
-    found.trial.kubectl("taint", "nodes", "-l", "type=kwok", "kwok.x-k8s.io/node-")
-    storage = {
+def storage(found) -> None:
+    """The class of these volumes."""
+    thing = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {"name": CLASS},
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "Immediate",
     }
-    found.trial.apply(storage)
+    found.trial.apply(thing)
+
+
+def pretend(found) -> None:
+    """Nodes that only pretend take pods from now on."""
+    found.trial.command("fake-nodes", found.trial.name, str(NODES), "--pods", "starting")
+    found.trial.kubectl("taint", "nodes", "-l", "type=kwok", "kwok.x-k8s.io/node-")
 
 
 def placed(found, wanted: int) -> None:
@@ -121,9 +129,11 @@ def ours(found, count: int) -> dict:
 def measure() -> tuple[list[dict], int]:
     cases = []
     with site("bench-scale", startPatience="1h", storageClass=CLASS) as found:
-        pretend(found)
+        found.trial.kubectl("cordon", "node-1", "node-2")
+        storage(found)
         volumes(found, ["pattern"])
         objects = pattern(found)
+        pretend(found)
         # Each node's enforcer makes something of all policies: two take 40 % of a machine with two processors, for pods that
         # no node has.
         for node in ("node-1", "node-2"):

@@ -189,6 +189,19 @@ pub struct Observations {
     pub disturbed: Option<String>,
 }
 
+impl Observations {
+    /// Two parts of one run. Parts of two proofs, or of two roles, are disturbed: nothing of them is believed.
+    #[must_use]
+    pub fn together(mut self, other: Self) -> Self {
+        if self.nonce != other.nonce || self.role != other.role {
+            self.disturbed = Some("its parts are of two proofs".to_owned());
+        }
+        self.observations.extend(other.observations);
+        self.disturbed = self.disturbed.or(other.disturbed);
+        self
+    }
+}
+
 /// What the kernel says about the workspace's own cgroup, read from outside.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CgroupReading {

@@ -114,12 +114,21 @@ fn together(context: &Context, targets: &[Target]) -> Vec<Dialled> {
         .collect()
 }
 
-/// Whether another datagram may tell more: none has come back, or none fast. A refusal, or no way there, is an answer.
+/// Whether another datagram may tell more: none has come back, none fast, or one could not be sent just now. A refusal,
+/// or no way there, is an answer.
 fn needs_another(known: &Known) -> bool {
     match known {
-        None => true,
         Some((Ok(()), fastest)) => *fastest > FAST,
-        Some((Err(_), _)) => false,
+        Some((Err(errno), _)) => !matches!(
+            *errno,
+            Errno::CONNREFUSED
+                | Errno::NETUNREACH
+                | Errno::HOSTUNREACH
+                | Errno::AFNOSUPPORT
+                | Errno::PERM
+                | Errno::ACCESS
+        ),
+        None => true,
     }
 }
 
@@ -255,8 +264,10 @@ mod tests {
         assert!(needs_another(&None));
         assert!(needs_another(&Some((Ok(()), FAST * 2))));
         assert!(!needs_another(&Some((Ok(()), FAST))));
-        for errno in [Errno::CONNREFUSED, Errno::NETUNREACH] {
-            assert!(!needs_another(&Some((Err(errno), Duration::ZERO))));
+        for (errno, again) in
+            [(Errno::CONNREFUSED, false), (Errno::NETUNREACH, false), (Errno::NOBUFS, true), (Errno::AGAIN, true)]
+        {
+            assert_eq!(needs_another(&Some((Err(errno), Duration::ZERO))), again, "{errno}");
         }
     }
 

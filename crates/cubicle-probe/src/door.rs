@@ -19,7 +19,7 @@ const STRANGER: Duration = Duration::from_secs(2);
 const JUDGING: Duration = Duration::from_secs(60);
 /// The shortest and longest time that a reference gives to an address.
 const REFERENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
-/// References that run at once; a proof asks two.
+/// References that run at once. A proof asks two; their loads take turns.
 const AT_ONCE: usize = 32;
 
 /// The command line: what the pod's specification says, none of it secret.

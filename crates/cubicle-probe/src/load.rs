@@ -72,6 +72,7 @@ fn touch(length: usize) -> Answer {
 
 /// Clones sleeping children until there are more than the limit.
 pub(crate) fn exceed_processes(context: &Context, limit: u32) -> Answer {
+    let _turn = context.reference.then(turn);
     let attempt = || {
         if context.reference {
             leave_limits();
@@ -82,6 +83,14 @@ pub(crate) fn exceed_processes(context: &Context, limit: u32) -> Answer {
         (Some(answer), _) => answer,
         (None, end) => Answer::failed(format!("the child ended without a word: {end:?}")),
     }
+}
+
+/// One reference of a node at a time: many at once might run into the machine's own limit, and the tenants with them.
+/// The program itself is the lock; where that fails there is no turn, as nothing rests on it.
+fn turn() -> Option<std::fs::File> {
+    let program = std::fs::File::open("/proc/self/exe").ok()?;
+    rustix::fs::flock(&program, rustix::fs::FlockOperation::LockExclusive).ok()?;
+    Some(program)
 }
 
 /// Into the machine's topmost group: a reference is in a pod, with the same limit as the tenant's. Only for a

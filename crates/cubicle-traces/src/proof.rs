@@ -1,4 +1,4 @@
-//! A proof as spans: its two controls, the tenant between them, and what the tenant tried for each guarantee.
+//! A proof as spans: its two controls, the tenant, and what the tenant tried for each guarantee.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

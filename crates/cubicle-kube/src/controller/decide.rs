@@ -136,7 +136,9 @@ const LOOKS: (u64, u64) = (10, 300);
 pub(super) fn next_look(pod: &Pod, now: Timestamp, patience: Duration) -> u64 {
     let age = age(pod, now);
     let over = patience.0.saturating_sub(age) + 1;
-    age.clamp(LOOKS.0, LOOKS.1).min(over)
+    // As soon as its events count: what an earlier one said may not be so any more.
+    let soonest = if age <= YOUNG { YOUNG + 1 - age } else { LOOKS.0 };
+    age.clamp(soonest, LOOKS.1.max(soonest)).min(over)
 }
 
 /// A running workspace: its pod is the one that was judged, and it runs.
@@ -434,7 +436,9 @@ mod tests {
     fn a_pod_on_its_way_is_looked_at_ever_later_and_when_its_time_is_over() {
         let pod = made_at("2026-01-01T00:00:00Z");
         for (now, patience, seconds) in [
-            ("2026-01-01T00:00:00Z", 3600, 10),
+            ("2026-01-01T00:00:00Z", 3600, 3),
+            ("2026-01-01T00:00:02Z", 3600, 2),
+            ("2026-01-01T00:00:03Z", 3600, 10),
             ("2026-01-01T00:00:09Z", 3600, 10),
             ("2026-01-01T00:00:40Z", 3600, 40),
             ("2026-01-01T00:30:00Z", 3600, 300),
@@ -442,7 +446,7 @@ mod tests {
             ("2026-01-01T01:00:00Z", 3600, 1),
             ("2026-01-01T02:00:00Z", 3600, 1),
             // The clock was set back.
-            ("2025-01-01T00:00:00Z", 3600, 10),
+            ("2025-01-01T00:00:00Z", 3600, 3),
         ] {
             assert_eq!(next_look(&pod, now.parse().expect("a time"), Duration(patience)), seconds, "{now}");
         }

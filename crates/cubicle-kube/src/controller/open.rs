@@ -198,8 +198,8 @@ async fn attempt(
 ) -> Result<Proven, Error> {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
     let egress = egress::door(context, request, nonce).await?;
-    // Read before the tenant tries anything: what changes from then on is drift. The control before is made meanwhile,
-    // while the gate still dials what it dials from its first instruction on.
+    // Read before the tenant tries anything: what changes from then on is drift. The first part of the control before
+    // is made meanwhile, while the gate still dials what it dials from its first instruction on.
     let addresses = [ip];
     let (walls, _, begun) = tokio::try_join!(
         async { Ok(walls::digests(context, workspace, pod).await?) },

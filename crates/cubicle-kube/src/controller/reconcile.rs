@@ -29,7 +29,7 @@ use crate::surroundings;
 
 /// Between two looks at something that changes without an event.
 const SOON: Duration = Duration::from_millis(500);
-/// Until the first look at a pod that was just made, and between two looks at one that goes.
+/// Between two looks at a pod that goes.
 const MEANWHILE: Duration = Duration::from_secs(10);
 
 /// Why a reconciliation ended early; it is tried again.
@@ -428,7 +428,10 @@ async fn launch(
         place.pods.create(&parameters, &built.pod).await.map_err(|error| apply::sort("the pod", error))
     };
     match made.await {
-        Ok(_) => Ok(Action::requeue(MEANWHILE)),
+        Ok(pod) => {
+            let seconds = decide::next_look(&pod, Timestamp::now(), context.settings.start_patience);
+            Ok(Action::requeue(Duration::from_secs(seconds)))
+        }
         Err(Failure::Refused(problem)) => {
             context.end(workspace, State::Failed, &sentence(&problem)).await?;
             Ok(Action::await_change())

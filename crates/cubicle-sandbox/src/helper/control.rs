@@ -10,7 +10,7 @@ use cubicle_core::attempt::{Observations, ProbePlan, Role};
 
 use rustix::process::Pid;
 
-use super::proof::{ANSWER, PATIENCE, disturbed, fitting, together};
+use super::proof::{ANSWER, PATIENCE, disturbed, fitting};
 use super::{Sandbox, egress};
 use crate::pipes;
 use crate::protocol::SandboxSpec;
@@ -164,7 +164,7 @@ impl Controlled {
         parts
             .iter()
             .map(|part| self.again(part))
-            .reduce(together)
+            .reduce(Observations::together)
             .unwrap_or_else(|| disturbed(&self.plan, Role::Control, "it was not run again".to_owned()))
     }
 }

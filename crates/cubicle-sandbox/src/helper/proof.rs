@@ -136,7 +136,7 @@ impl Sandbox {
             (rest, repeated)
         });
         let ((spun, cgroup_after), waited) = rest.map_err(group)?;
-        let tenant = [spun, waited].into_iter().flatten().fold(tenant, together);
+        let tenant = [spun, waited].into_iter().flatten().fold(tenant, Observations::together);
         self.cgroup.set(limits).map_err(group)?;
         let cgroup_final = self.cgroup.read().map_err(group)?;
         let mut state = self.state();
@@ -276,13 +276,6 @@ impl Sandbox {
         join.arg("--").args(command).env_clear();
         join
     }
-}
-
-/// Two parts of one run.
-pub(super) fn together(mut first: Observations, second: Observations) -> Observations {
-    first.observations.extend(second.observations);
-    first.disturbed = first.disturbed.or(second.disturbed);
-    first
 }
 
 /// The probe as the tenant, from a sibling pid namespace. It waits for its plan.

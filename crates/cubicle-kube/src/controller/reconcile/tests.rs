@@ -132,14 +132,22 @@ async fn a_new_one_is_held_before_anything_is_made() {
 
 #[tokio::test]
 async fn one_that_has_changed_since_is_read_anew_and_decided_from_that() {
-    for refused in [409, 404] {
+    // Its pod is read once for the first step, and beside it; what was read beside it counts for the version that was
+    // watched only.
+    for (refused, version, pods) in [(409, "2", 3), (404, "2", 3), (409, "1", 2)] {
         let (done, asked, _) = reconciled(move |line| match line.split_once(' ') {
             Some(("PATCH", WORKSPACE)) => Some(refusal(refused)),
-            Some(("GET", WORKSPACE)) => Some((200, workspace(&[FINALIZER], false))),
+            Some(("GET", WORKSPACE)) => {
+                let mut now = workspace(&[FINALIZER], false);
+                now["metadata"]["resourceVersion"] = json!(version);
+                Some((200, now))
+            }
             _ => None,
         })
         .await;
         done.expect("decided");
+        let read = asked.iter().filter(|line| line.starts_with("GET ") && line.ends_with("/pods/w-0123456789ab"));
+        assert_eq!(read.count(), pods, "version {version}: {asked:?}");
         let last = writes(&asked);
         // It is not to run any more: that is told, and nothing is made.
         assert_eq!(last[..2], [hold(), format!("PATCH {WORKSPACE}/status")], "{last:?}");
