@@ -50,8 +50,8 @@ def pattern(found) -> list[dict]:
             one.get("spec", {}).pop(field, None)
         # What the cluster wrote when it bound a claim to its volume.
         notes = one["metadata"].get("annotations", {})
-        for name in [name for name in notes if name.startswith("pv.kubernetes.io/")]:
-            del notes[name]
+        for note in [note for note in notes if note.startswith("pv.kubernetes.io/")]:
+            del notes[note]
     found.delete(name)
     return json.loads(json.dumps(objects).replace(where, "NAMESPACE").replace(name, "NAME"))
 
