@@ -252,9 +252,8 @@ pub struct Proof {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_deadline_follows_the_slowest_control() {
-        let control = |duration_us| Observations {
+    fn control(duration_us: u64) -> Observations {
+        Observations {
             nonce: "n".to_owned(),
             role: Role::Control,
             observations: vec![Observation {
@@ -266,9 +265,30 @@ mod tests {
                 silent: false,
             }],
             disturbed: None,
-        };
+        }
+    }
+
+    #[test]
+    fn the_deadline_follows_the_slowest_control() {
         assert_eq!(dial_deadline_ms(&control(300)), 100);
         assert_eq!(dial_deadline_ms(&control(4000)), 400);
         assert_eq!(dial_deadline_ms(&control(10_000_000)), 5000);
+    }
+
+    #[test]
+    fn parts_of_two_proofs_or_roles_make_none() {
+        let part = |nonce: &str, role| Observations {
+            nonce: nonce.to_owned(),
+            role,
+            observations: control(300).observations,
+            disturbed: None,
+        };
+        let one = || part("n", Role::Control);
+        let whole = one().together(one());
+        assert_eq!((whole.observations.len(), whole.disturbed), (2 * one().observations.len(), None));
+        assert!(one().together(part("another", Role::Control)).disturbed.is_some());
+        assert!(one().together(part("n", Role::Tenant)).disturbed.is_some());
+        let stopped = Observations { disturbed: Some("stopped".to_owned()), ..one() };
+        assert_eq!(one().together(stopped).disturbed.as_deref(), Some("stopped"));
     }
 }
