@@ -187,43 +187,4 @@ async fn observe(door: &mut Door, key: &SigningKey, plan: &ProbePlan, who: &str)
 }
 
 #[cfg(test)]
-mod tests {
-    use cubicle_core::attempt::{Attempt, Observation, Outcome, Role};
-    use jiff::Timestamp;
-
-    use super::*;
-
-    fn plan(ids: &[&str]) -> ProbePlan {
-        let address = "192.0.2.1:80".parse().expect("an address");
-        let action = Action::TcpConnect { address, refusal_reaches: true };
-        let attempts = ids.iter().map(|id| Attempt { id: (*id).to_owned(), action: action.clone() }).collect();
-        ProbePlan { nonce: "n".to_owned(), phase: Phase::Gate, dial_deadline_ms: 100, attempts }
-    }
-
-    fn seen(nonce: &str, all: &[(&str, bool)]) -> Observations {
-        let observation = |(id, silent): &(&str, bool)| Observation {
-            attempt: (*id).to_owned(),
-            outcome: if *silent { Outcome::Missing } else { Outcome::Succeeded },
-            detail: String::new(),
-            at: Timestamp::UNIX_EPOCH,
-            duration_us: 1,
-            silent: *silent,
-        };
-        let observations = all.iter().map(observation).collect();
-        Observations { nonce: nonce.to_owned(), role: Role::Control, observations, disturbed: None }
-    }
-
-    fn ids(plan: &ProbePlan) -> Vec<&str> {
-        plan.attempts.iter().map(|attempt| attempt.id.as_str()).collect()
-    }
-
-    #[test]
-    fn nothing_is_left_out_of_the_second_look() {
-        let mut rest = plan(&["a", "b", "c"]);
-        let silent = take_silent(&mut rest, &seen("n", &[("a", false), ("b", true)])).expect("one");
-        assert_eq!((ids(&rest), ids(&silent)), (vec!["a", "c"], vec!["b"]), "what was not observed is asked again");
-        assert_eq!((silent.dial_deadline_ms, silent.nonce.as_str()), (SILENT_DEADLINE_MS, "n"));
-        assert!(take_silent(&mut rest, &seen("n", &[("a", false)])).is_none());
-        assert_eq!(ids(&rest), ["a", "c"]);
-    }
-}
+mod tests;

@@ -137,3 +137,27 @@ fn note(fate: &mut Fate, result: Result<(), Errno>, began: Instant) {
         Err(errno) => fate.last = Some(errno),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cubicle_core::attempt::{Action, Attempt, Phase, ProbePlan, Role};
+
+    use super::*;
+    use crate::answer::Context;
+
+    #[test]
+    fn only_a_plan_that_asks_for_the_window_waits_for_it() {
+        let address: SocketAddr = "127.0.0.1:9".parse().expect("an address");
+        let mut plan = ProbePlan { nonce: "n".to_owned(), phase: Phase::Gate, dial_deadline_ms: 100, attempts: vec![] };
+        let mut window = Window::open(vec![address]);
+        let context = Context::new(Role::Tenant, &plan);
+        assert!(crate::run::run(&context, &plan, Some(&mut window)).is_empty());
+        assert!(window.thread.is_some(), "nobody waited");
+        let action = Action::TcpWindow { address, milliseconds: 300 };
+        plan.attempts.push(Attempt { id: "a/from the start".to_owned(), action });
+        let observed = crate::run::run(&context, &plan, Some(&mut window));
+        assert!(window.thread.is_none());
+        assert_eq!(observed.len(), 1);
+        assert!(window.observed);
+    }
+}

@@ -338,7 +338,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             mechanism: "The namespace never has an interface; on Kubernetes a network plugin in strict mode.",
             static_rule: "The network plugin's mode.",
             live_probe: "The workspace's first process dials from its first instruction on, for 300 ms, again and again.",
-            positive_control: DIAL_CONTROL,
+            positive_control: "The same probe as root in a network namespace that owns the very address and listens there connects, at the latest while the window is open, and again after; on Kubernetes, the reference pod.",
             references: &["https://github.com/aws/aws-network-policy-agent/issues/345"],
         },
         |_, phase| match phase {
