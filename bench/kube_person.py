@@ -36,10 +36,7 @@ def main() -> None:
     if made.status not in (201, 202):
         sys.exit(f"not launched: {made.status} {made.text}")
     workspace = made.json()["id"]
-    while (state := person.call("GET", f"/workspaces/{workspace}").json()["state"]) != "running":
-        if state in ("failed", "refused"):
-            sys.exit(f"{workspace} is {state}")
-        time.sleep(0.002)
+    person.wait_until_open(workspace)
     opened = time.monotonic()
     listed = person.follow(f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
     answered = time.monotonic()

@@ -46,12 +46,7 @@ def claim(person: Person, expected: set[str]) -> tuple[float, float, float, str]
     if made.status not in (201, 202):
         raise ValueError(f"not launched: {made.status} {made.text}")
     workspace = made.json()["id"]
-    while True:
-        state = person.call("GET", f"/workspaces/{workspace}").json()["state"]
-        if state == "running":
-            break
-        if state in ("failed", "refused"):
-            raise ValueError(f"{workspace} is {state}")
+    person.wait_until_open(workspace)
     opened = (time.monotonic() - began) * 1000
     listed = person.follow(f"/workspaces/{workspace}/open?{urllib.parse.urlencode({'next': '/api/contents'})}")
     took = (time.monotonic() - began) * 1000

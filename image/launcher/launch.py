@@ -315,7 +315,14 @@ def wait_before_the_first_answer(server: type, home: Path, started_with: dict[st
     application.ensure_dir_exists, server._bind_http_server = make_later, bind_later
 
 
+def make_room_for_descriptors() -> None:
+    """Has the table of descriptors grow while there is one thread. Later a process of several waits for that until every
+    processor has seen it (Linux, expand_fdtable in fs/file.c), which takes as long as a cell."""
+    os.close(os.dup2(0, 255))
+
+
 def main() -> None:
+    make_room_for_descriptors()
     home_later = os.environ.pop("CUBICLE_HOME_LATER", "") == "1"
     user_later = os.environ.pop("CUBICLE_USER_LATER", "") == "1"
     started_with = {name: value for name, value in os.environ.items() if name.startswith("CUBICLE_")}

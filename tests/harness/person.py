@@ -6,6 +6,7 @@ Names below `localhost` are the machine's own whatever its resolver says, as in 
 
 from __future__ import annotations
 
+import contextlib
 import html
 import http.client
 import json
@@ -62,6 +63,20 @@ class Person:
     def ask(self, method: str, url: str, body: bytes | str | None = None, **headers: str) -> Answer:
         """One request; a path is on the hub's origin. What is given replaces the browser's own headers, whose names
         have `_` for `-`; an empty value leaves one out."""
+        with self.asked(method, url, body, **headers) as (said, url):
+            answer = Answer(said.status, said.headers, said.read(), url)
+        jar = self.jars[urllib.parse.urlsplit(url).hostname]
+        for cookie in answer.headers.get_all("set-cookie", []):
+            name, _, value = cookie.split(";")[0].partition("=")
+            if "max-age=0" in cookie.lower():
+                jar.pop(name, None)
+            else:
+                jar[name] = value
+        return answer
+
+    @contextlib.contextmanager
+    def asked(self, method: str, url: str, body: bytes | str | None = None, **headers: str):
+        """The answer to one request whose body nobody has read yet, and where it was asked."""
         url = urllib.parse.urljoin(self.hub, url)
         parts = urllib.parse.urlsplit(url)
         jar = self.jars.setdefault(parts.hostname, {})
@@ -77,17 +92,9 @@ class Person:
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         try:
             connection.request(method, target, body, {name: value for name, value in sent.items() if value})
-            said = connection.getresponse()
-            answer = Answer(said.status, said.headers, said.read(), url)
+            yield connection.getresponse(), url
         finally:
             connection.close()
-        for cookie in answer.headers.get_all("set-cookie", []):
-            name, _, value = cookie.split(";")[0].partition("=")
-            if "max-age=0" in cookie.lower():
-                jar.pop(name, None)
-            else:
-                jar[name] = value
-        return answer
 
     def follow(self, url: str) -> Answer:
         """What stands at the end of all redirects, as JSON."""
@@ -110,6 +117,19 @@ class Person:
         if value is None:
             return self.ask(method, f"/api/v1{path}", **headers)
         return self.ask(method, f"/api/v1{path}", json.dumps(value), content_type="application/json", **headers)
+
+    def wait_until_open(self, workspace: str) -> None:
+        """Follows the steps of a launch to its end, as the launch page does."""
+        page = {"accept": "text/event-stream", "sec_fetch_site": "same-origin", "sec_fetch_mode": "cors", "sec_fetch_dest": "empty"}
+        with self.asked("GET", f"/api/v1/workspaces/{workspace}/events", **page) as (said, url):
+            check(said.status == 200, f"{url}: {said.status}")
+            for line in said:
+                name, _, value = line.decode().partition(":")
+                event = json.loads(value) if name == "data" else {}
+                check(event.get("state") != "failed", f"{workspace} did not open: {event}")
+                if (event.get("step"), event.get("state")) == ("open", "done"):
+                    return
+        check(False, f"{workspace}: the steps ended before it was open")
 
     def sign_in(self, product: Product, name: str) -> "Person":
         """Signs in by a link that the machine's administrator makes."""

@@ -166,7 +166,7 @@ impl Launch {
         let (started_at, began) = (Timestamp::now(), Instant::now());
         let (proof, known) = claimed.mount(&home).await?;
         // Only now: whoever finds a process in a record takes its user's home for mounted, and does not check it.
-        let row = self.supervisor.store.update(&self.id, |row| {
+        let row = self.supervisor.store.note(&self.id, |row| {
             row.workspace.pid = Some(pid);
             row.workspace.state = State::Proving;
         })?;
@@ -248,7 +248,7 @@ impl Launch {
         let status = supervisor
             .build(sandbox::Plan { id: &self.id, private: &row.private, image, home, home_limit, proof })
             .await?;
-        let row = supervisor.store.update(&self.id, |row| {
+        let row = supervisor.store.note(&self.id, |row| {
             row.workspace.pid = Some(status.pid);
             row.workspace.state = State::Proving;
             row.private.pid_start = status.pid_start;
@@ -317,7 +317,7 @@ impl Launch {
         let now = Timestamp::now();
         let live = self.supervisor.live(&self.id);
         *locked(&live.activity) = None;
-        self.supervisor.store.update(&self.id, |row| {
+        self.supervisor.store.note(&self.id, |row| {
             row.workspace.state = State::Running;
             row.workspace.opened_at = Some(now);
             row.workspace.last_activity = Some(now);

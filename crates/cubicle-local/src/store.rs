@@ -108,6 +108,16 @@ impl Store {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes what matters while the machine runs: a power cut may undo it, and ends what it is about as well. Nobody
+    /// waits for the disk then; the death of this process undoes nothing (SQLite, PRAGMA synchronous with a WAL).
+    fn lightly<T>(&self, write: impl FnOnce(&mut Connection) -> Result<T, Problem>) -> Result<T, Problem> {
+        let mut connection = self.lock();
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(database)?;
+        let written = write(&mut connection);
+        connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
+        written
+    }
+
     pub(crate) fn templates(&self) -> Result<Vec<Template>, Problem> {
         self.documents("SELECT document FROM template ORDER BY name")
     }
@@ -176,40 +186,19 @@ impl Store {
 
     /// Changes one workspace in one transaction and returns it.
     pub(crate) fn update(&self, id: &WorkspaceId, change: impl FnOnce(&mut Row)) -> Result<Row, Problem> {
-        self.change(id, change, |_, _| Ok(()))
+        changed(&mut self.lock(), id, change, |_, _| Ok(()))
+    }
+
+    /// Changes one workspace to what only this boot of the machine knows of it: how far a launch is, which process it has.
+    pub(crate) fn note(&self, id: &WorkspaceId, change: impl FnOnce(&mut Row)) -> Result<Row, Problem> {
+        self.lightly(|connection| changed(connection, id, change, |_, _| Ok(())))
     }
 
     /// Changes one workspace that is started again, and records that its template was asked for.
     pub(crate) fn restart(&self, id: &WorkspaceId, change: impl FnOnce(&mut Row)) -> Result<Row, Problem> {
-        self.change(id, change, |transaction, row| arrived(transaction, &row.workspace.template, Timestamp::now()))
-    }
-
-    fn change(
-        &self,
-        id: &WorkspaceId,
-        change: impl FnOnce(&mut Row),
-        also: impl FnOnce(&Transaction<'_>, &Row) -> Result<(), Problem>,
-    ) -> Result<Row, Problem> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction().map_err(database)?;
-        let (document, private): (String, String) = transaction
-            .query_row("SELECT document, private FROM workspace WHERE id = ?1", [id.as_str()], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()
-            .map_err(database)?
-            .ok_or_else(|| no_workspace(id))?;
-        let mut row = Row { workspace: parse(&document)?, private: parse(&private)? };
-        change(&mut row);
-        transaction
-            .execute(
-                "UPDATE workspace SET document = ?2, private = ?3 WHERE id = ?1",
-                params![id.as_str(), text(&row.workspace)?, text(&row.private)?],
-            )
-            .map_err(database)?;
-        also(&transaction, &row)?;
-        transaction.commit().map_err(database)?;
-        Ok(row)
+        let also =
+            |transaction: &Transaction<'_>, row: &Row| arrived(transaction, &row.workspace.template, Timestamp::now());
+        changed(&mut self.lock(), id, change, also)
     }
 
     pub(crate) fn delete(&self, id: &WorkspaceId) -> Result<(), Problem> {
@@ -218,9 +207,9 @@ impl Store {
     }
 
     pub(crate) fn put_events(&self, id: &WorkspaceId, events: &[StepEvent]) -> Result<(), Problem> {
-        self.lock()
-            .execute("UPDATE workspace SET events = ?2 WHERE id = ?1", params![id.as_str(), text(&events)?])
-            .map_err(database)?;
+        let values = params![id.as_str(), text(&events)?];
+        let update = "UPDATE workspace SET events = ?2 WHERE id = ?1";
+        self.lightly(|connection| connection.execute(update, values).map_err(database))?;
         Ok(())
     }
 
@@ -229,9 +218,9 @@ impl Store {
     }
 
     pub(crate) fn put_report(&self, id: &WorkspaceId, report: &Report) -> Result<(), Problem> {
-        self.lock()
-            .execute("UPDATE workspace SET report = ?2 WHERE id = ?1", params![id.as_str(), text(report)?])
-            .map_err(database)?;
+        let values = params![id.as_str(), text(report)?];
+        let update = "UPDATE workspace SET report = ?2 WHERE id = ?1";
+        self.lightly(|connection| connection.execute(update, values).map_err(database))?;
         Ok(())
     }
 
@@ -321,6 +310,33 @@ impl Store {
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).map_err(database)?;
         rows.map(|row| parse(&row.map_err(database)?)).collect()
     }
+}
+
+fn changed(
+    connection: &mut Connection,
+    id: &WorkspaceId,
+    change: impl FnOnce(&mut Row),
+    also: impl FnOnce(&Transaction<'_>, &Row) -> Result<(), Problem>,
+) -> Result<Row, Problem> {
+    let transaction = connection.transaction().map_err(database)?;
+    let (document, private): (String, String) = transaction
+        .query_row("SELECT document, private FROM workspace WHERE id = ?1", [id.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()
+        .map_err(database)?
+        .ok_or_else(|| no_workspace(id))?;
+    let mut row = Row { workspace: parse(&document)?, private: parse(&private)? };
+    change(&mut row);
+    transaction
+        .execute(
+            "UPDATE workspace SET document = ?2, private = ?3 WHERE id = ?1",
+            params![id.as_str(), text(&row.workspace)?, text(&row.private)?],
+        )
+        .map_err(database)?;
+    also(&transaction, &row)?;
+    transaction.commit().map_err(database)?;
+    Ok(row)
 }
 
 fn arrived(transaction: &Transaction<'_>, template: &TemplateName, at: Timestamp) -> Result<(), Problem> {

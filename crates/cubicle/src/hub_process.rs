@@ -43,12 +43,22 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
+/// For how many descriptors the kernel has a table from the start on.
+const DESCRIPTORS: i32 = 4096;
+
 /// Raises the soft limit of open files to the hard one: every request of a browser is two sockets
-/// here, and the usual soft limit of 1024 is for programs that use `select`.
+/// here, and the usual soft limit of 1024 is for programs that use `select`. And has the table of descriptors grow
+/// while there is one thread: later a process of several waits with each larger one until every processor has seen it
+/// (Linux, `expand_fdtable` in fs/file.c), in the middle of somebody's request.
 pub(crate) fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    let highest =
+        limit.maximum.map_or(DESCRIPTORS, |most| i32::try_from(most).unwrap_or(DESCRIPTORS).min(DESCRIPTORS)) - 1;
+    if let Err(error) = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), highest) {
+        tracing::debug!(%error, "the table of descriptors grows as it is needed");
     }
 }
 

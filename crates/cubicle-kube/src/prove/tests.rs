@@ -182,9 +182,8 @@ async fn the_tenant_tries_everything_once_and_the_reference_before_and_after() {
 
 #[tokio::test]
 async fn what_the_tenant_could_do_is_breached_and_what_the_reference_could_not_is_unproven() {
-    let reaches: Says = |attempt| {
-        (if attempt.id.contains("10.96.0.1:443") { Outcome::Succeeded } else { Outcome::Denied }, false)
-    };
+    let reaches: Says =
+        |attempt| (if attempt.id.contains("10.96.0.1:443") { Outcome::Succeeded } else { Outcome::Denied }, false);
     let succeeds: Says = |_| (Outcome::Succeeded, false);
     let (gate, reference) =
         (door("w", Role::Tenant, None, reaches).await, door(REFERENCE, Role::Control, None, succeeds).await);
