@@ -26,6 +26,7 @@ sys.path.remove(HERE)
 
 import contextlib  # noqa: E402
 import datetime  # noqa: E402
+import fcntl  # noqa: E402
 import gc  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
@@ -318,7 +319,8 @@ def wait_before_the_first_answer(server: type, home: Path, started_with: dict[st
 def make_room_for_descriptors() -> None:
     """Has the table of descriptors grow while there is one thread. Later a process of several waits for that until every
     processor has seen it (Linux, expand_fdtable in fs/file.c), which takes as long as a cell."""
-    os.close(os.dup2(0, 255))
+    with contextlib.suppress(OSError), open("/dev/null", "rb") as nothing:
+        os.close(fcntl.fcntl(nothing, fcntl.F_DUPFD_CLOEXEC, 255))
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import html
 import http.client
 import json
 import re
+import time
 import urllib.parse
 from dataclasses import dataclass
 
@@ -118,12 +119,14 @@ class Person:
             return self.ask(method, f"/api/v1{path}", **headers)
         return self.ask(method, f"/api/v1{path}", json.dumps(value), content_type="application/json", **headers)
 
-    def wait_until_open(self, workspace: str) -> None:
+    def wait_until_open(self, workspace: str, seconds: float = 300) -> None:
         """Follows the steps of a launch to its end, as the launch page does."""
         page = {"accept": "text/event-stream", "sec_fetch_site": "same-origin", "sec_fetch_mode": "cors", "sec_fetch_dest": "empty"}
+        deadline = time.monotonic() + seconds
         with self.asked("GET", f"/api/v1/workspaces/{workspace}/events", **page) as (said, url):
             check(said.status == 200, f"{url}: {said.status}")
             for line in said:
+                check(time.monotonic() < deadline, f"{workspace} is not open after {seconds} s")
                 name, _, value = line.decode().partition(":")
                 event = json.loads(value) if name == "data" else {}
                 check(event.get("state") != "failed", f"{workspace} did not open: {event}")

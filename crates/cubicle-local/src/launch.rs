@@ -189,7 +189,7 @@ impl Launch {
         self.trace.goes_the_long_way();
         let given_up = self.supervisor.sandbox(&self.id);
         self.supervisor.tear_down(&self.id).await?;
-        self.supervisor.store.update(&self.id, |row| {
+        self.supervisor.store.note(&self.id, |row| {
             row.workspace.state = State::Pending;
             row.workspace.pid = None;
             // What a sandbox knew that is gone is worth nothing from now on.
@@ -210,7 +210,7 @@ impl Launch {
         let row = if row.private.image == image.digest {
             row
         } else {
-            self.supervisor.store.update(&self.id, |row| row.private.image = image.digest.clone())?
+            self.supervisor.store.note(&self.id, |row| row.private.image = image.digest.clone())?
         };
         let judged = site::image(&self.supervisor.layout, &row.private)?;
         if !judged.opens {
@@ -301,7 +301,7 @@ impl Launch {
         site::image(&self.supervisor.layout, &row.private)?.enter(&mut guarantees);
         let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
         self.trace.judged(&report);
-        self.supervisor.store.put_report(&self.id, &report)?;
+        self.supervisor.store.note_report(&self.id, &report)?;
         launches::proven(&report, kind);
         if report.summary.opens() && report.summary.held > 0 {
             return Ok(report.summary);

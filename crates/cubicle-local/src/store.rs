@@ -80,6 +80,17 @@ CREATE TABLE workspace (
 CREATE TABLE volume (user TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
 ";
 
+/// A connection that waits for the disk again when this is dropped.
+struct Light<'a>(MutexGuard<'a, Connection>);
+
+impl Drop for Light<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.pragma_update(None, "synchronous", "FULL") {
+            tracing::error!(%error, "what is written from now on may be undone by a power cut");
+        }
+    }
+}
+
 /// When which template was launched, and what is announced: what the pool is sized by.
 const ARRIVALS: &str = "
 CREATE TABLE arrival (template TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
@@ -111,11 +122,9 @@ impl Store {
     /// Writes what matters while the machine runs: a power cut may undo it, and ends what it is about as well. Nobody
     /// waits for the disk then; the death of this process undoes nothing (SQLite, PRAGMA synchronous with a WAL).
     fn lightly<T>(&self, write: impl FnOnce(&mut Connection) -> Result<T, Problem>) -> Result<T, Problem> {
-        let mut connection = self.lock();
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(database)?;
-        let written = write(&mut connection);
-        connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
-        written
+        let mut light = Light(self.lock());
+        light.0.pragma_update(None, "synchronous", "NORMAL").map_err(database)?;
+        write(&mut light.0)
     }
 
     pub(crate) fn templates(&self) -> Result<Vec<Template>, Problem> {
@@ -194,10 +203,14 @@ impl Store {
         self.lightly(|connection| changed(connection, id, change, |_, _| Ok(())))
     }
 
-    /// Changes one workspace that is started again, and records that its template was asked for.
+    /// Changes one workspace that is started again, and records that its template was asked for. What its last launch
+    /// has said and found is not known of this one.
     pub(crate) fn restart(&self, id: &WorkspaceId, change: impl FnOnce(&mut Row)) -> Result<Row, Problem> {
-        let also =
-            |transaction: &Transaction<'_>, row: &Row| arrived(transaction, &row.workspace.template, Timestamp::now());
+        let also = |transaction: &Transaction<'_>, row: &Row| {
+            let forget = "UPDATE workspace SET events = '[]', report = NULL WHERE id = ?1";
+            transaction.execute(forget, [row.workspace.id.as_str()]).map_err(database)?;
+            arrived(transaction, &row.workspace.template, Timestamp::now())
+        };
         changed(&mut self.lock(), id, change, also)
     }
 
@@ -217,11 +230,14 @@ impl Store {
         Ok(self.document("SELECT events FROM workspace WHERE id = ?1", id.as_str())?.unwrap_or_default())
     }
 
+    /// Keeps a report that somebody has been told of.
     pub(crate) fn put_report(&self, id: &WorkspaceId, report: &Report) -> Result<(), Problem> {
-        let values = params![id.as_str(), text(report)?];
-        let update = "UPDATE workspace SET report = ?2 WHERE id = ?1";
-        self.lightly(|connection| connection.execute(update, values).map_err(database))?;
-        Ok(())
+        reported(&self.lock(), id, report)
+    }
+
+    /// Keeps the report of a launch that is on its way.
+    pub(crate) fn note_report(&self, id: &WorkspaceId, report: &Report) -> Result<(), Problem> {
+        self.lightly(|connection| reported(connection, id, report))
     }
 
     pub(crate) fn report(&self, id: &WorkspaceId) -> Result<Option<Report>, Problem> {
@@ -339,6 +355,12 @@ fn changed(
     Ok(row)
 }
 
+fn reported(connection: &Connection, id: &WorkspaceId, report: &Report) -> Result<(), Problem> {
+    let values = params![id.as_str(), text(report)?];
+    connection.execute("UPDATE workspace SET report = ?2 WHERE id = ?1", values).map_err(database)?;
+    Ok(())
+}
+
 fn arrived(transaction: &Transaction<'_>, template: &TemplateName, at: Timestamp) -> Result<(), Problem> {
     let values = params![template.as_str(), at.as_second()];
     transaction.execute("INSERT INTO arrival (template, at) VALUES (?1, ?2)", values).map_err(database)?;
@@ -368,6 +390,21 @@ fn no_workspace(id: &WorkspaceId) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_written_lightly_does_not_wait_for_the_disk() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = Store::open(&folder.path().join("engine.db")).expect("new database");
+        let synchronous = |connection: &Connection| -> i64 {
+            connection.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("a mode")
+        };
+        // 1 is NORMAL, 2 is FULL.
+        assert_eq!(store.lightly(|connection| Ok(synchronous(connection))).expect("written"), 1);
+        assert_eq!(synchronous(&store.lock()), 2);
+        let failed: Result<(), Problem> = store.lightly(|_| Err(damaged("a test")));
+        assert!(failed.is_err());
+        assert_eq!(synchronous(&store.lock()), 2, "also after a failure");
+    }
 
     #[test]
     fn a_database_of_a_newer_version_is_refused_and_kept() {

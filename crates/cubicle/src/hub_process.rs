@@ -21,6 +21,7 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::from(5);
     }
     crate::trace::start();
+    allow_many_files();
     let _telling = match cubicle_traces::begin("cubicle-hub") {
         Ok(telling) => telling,
         Err(problem) => {
@@ -28,7 +29,6 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    allow_many_files();
     // The engine holds the other end of standard input: when it is gone, so is its hub.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());

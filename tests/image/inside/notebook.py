@@ -141,6 +141,43 @@ def kernel() -> None:
         assert "3\n" in printed and "image/png" in printed and "widget-view" in printed, printed
 
 
+def history() -> None:
+    """It is there for the next kernel, and no start of one waits for the disk; what the user has set wins."""
+    synchronous = "print(get_ipython().history_manager.db.execute('PRAGMA synchronous').fetchone()[0])"
+    room = "print(next(line for line in open('/proc/self/status') if line.startswith('FDSize')).split()[1])"
+    with notebook() as server:
+        run_cell("first = 'of another kernel'")
+        assert "of another kernel" in run_cell("%history -g another"), "the history is gone"
+        assert run_cell(synchronous) == "0\n"
+        assert int(run_cell(room)) >= 256, "a kernel waits for room for its 65th descriptor"
+        status = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+        assert int(next(line for line in status if line.startswith("FDSize")).split()[1]) >= 256, status
+        (HOME / ".ipython/profile_default/ipython_config.py").write_text(
+            "c.HistoryManager.connection_options = {'check_same_thread': False}\n"
+        )
+        assert run_cell(synchronous) == "2\n", "the user's own setting does not count"
+        assert "of another kernel" in run_cell("%history -g another"), "the history is gone"
+        (HOME / ".ipython/profile_default/ipython_config.py").unlink()
+        # A crash of the machine has damaged it: the page that says where the sessions are is empty, or all of it.
+        kept = HOME / ".ipython/profile_default/history.sqlite"
+        for damage in (lambda: clear_root_page(kept, "sessions"), lambda: kept.write_bytes(b"x" * 20000)):
+            damage()
+            assert run_cell("print(6 * 7)") == "42\n", "a damaged history keeps a kernel from starting"
+            run_cell("after = 'the damage'")
+            assert "the damage" in run_cell("%history -g damage"), "nothing is kept after the damage"
+
+
+def clear_root_page(database: Path, table: str) -> None:
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [table]).fetchone()[0]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes(size))
+
+
 def user_later() -> None:
     """One first kernel is loaded before there is a user, who gets it once."""
     about = "import os; print(os.getpid(), os.getcwd(), sorted(n for n in os.environ if n.startswith('CUBICLE')))"

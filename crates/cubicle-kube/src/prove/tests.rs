@@ -49,27 +49,32 @@ fn nothing_is_left_out_of_the_second_look() {
     assert_eq!(ids(&rest), ["a", "c"]);
 }
 
-/// What somebody behind a door says to one attempt: the outcome, and whether nobody answered.
-type Says = fn(&Attempt) -> (Outcome, bool);
+/// What somebody behind a door says to one attempt, the how-manieth plan it is in: the outcome, and whether nobody answered.
+type Says = fn(&Attempt, usize) -> (Outcome, bool);
 
-/// A door of a test's own, and what it was asked.
+/// How long what goes well takes there, in microseconds.
+const TOOK_US: u64 = 20_000;
+
+/// A door of a test's own, and what it was asked: of the reference when that came, of the gate when it had answered.
 struct Asked {
     address: SocketAddr,
-    plans: Arc<Mutex<Vec<ProbePlan>>>,
+    plans: Arc<Mutex<Vec<(Instant, ProbePlan)>>>,
 }
 
 impl Asked {
     fn plans(&self) -> Vec<ProbePlan> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(_, plan)| plan.clone()).collect()
     }
 
-    /// How often each attempt was asked for.
-    fn counts(&self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for attempt in self.plans().into_iter().flat_map(|plan| plan.attempts) {
-            *counts.entry(attempt.id).or_default() += 1;
+    /// When each attempt was asked for.
+    fn times(&self) -> BTreeMap<String, Vec<Instant>> {
+        let mut times: BTreeMap<String, Vec<Instant>> = BTreeMap::new();
+        for (at, plan) in self.plans.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for attempt in &plan.attempts {
+                times.entry(attempt.id.clone()).or_default().push(*at);
+            }
         }
-        counts
+        times
     }
 }
 
@@ -91,7 +96,7 @@ async fn serve(
     role: Role,
     nonce: Option<&'static str>,
     says: Says,
-    plans: Arc<Mutex<Vec<ProbePlan>>>,
+    plans: Arc<Mutex<Vec<(Instant, ProbePlan)>>>,
 ) -> std::io::Result<()> {
     let launch = if workspace == REFERENCE { REFERENCE } else { "1" };
     let hello = Hello { challenge: "c".to_owned(), workspace: workspace.to_owned(), launch: launch.to_owned() };
@@ -102,11 +107,21 @@ async fn serve(
         let signed: Signed = serde_json::from_str(&line)?;
         line.clear();
         let Demand::Probe(plan) = serde_json::from_str(&signed.body)? else { continue };
-        plans.lock().unwrap_or_else(PoisonError::into_inner).push(plan.clone());
+        let came = Instant::now();
+        if workspace != REFERENCE {
+            // So long that what is asked beside it has come before it answers.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        let at = if workspace == REFERENCE { came } else { Instant::now() };
+        let number = {
+            let mut plans = plans.lock().unwrap_or_else(PoisonError::into_inner);
+            plans.push((at, plan.clone()));
+            plans.len()
+        };
         let observation = |attempt: &Attempt| {
-            let (outcome, silent) = says(attempt);
-            let detail = String::new();
-            Observation { attempt: attempt.id.clone(), outcome, detail, at: Timestamp::now(), duration_us: 1, silent }
+            let (outcome, silent) = says(attempt, number);
+            let (attempt, detail, at) = (attempt.id.clone(), String::new(), Timestamp::now());
+            Observation { attempt, outcome, detail, at, duration_us: TOOK_US, silent }
         };
         let reply = Reply::Observations(Observations {
             nonce: nonce.map_or(plan.nonce, str::to_owned),
@@ -159,36 +174,66 @@ fn verdict(proven: &Proven, id: &str) -> Verdict {
 }
 
 const API_SERVER: &str = "control-plane.api-server";
+const METADATA: &str = "network.metadata-ipv4";
+
+/// An address without an owner.
+fn is_silent(attempt: &Attempt) -> bool {
+    attempt.id.starts_with(METADATA) && attempt.id.ends_with(":80")
+}
 
 #[tokio::test]
 async fn the_tenant_tries_everything_once_and_the_reference_before_and_after() {
-    let gate = door("w", Role::Tenant, None, |_| (Outcome::Denied, false)).await;
-    let reference = door(REFERENCE, Role::Control, None, |attempt| {
-        // An address without an owner.
-        let silent = attempt.id.ends_with("169.254.169.254:80");
+    let gate = door("w", Role::Tenant, None, |_, _| (Outcome::Denied, false)).await;
+    let reference = door(REFERENCE, Role::Control, None, |attempt, _| {
+        let silent = is_silent(attempt);
         (if silent { Outcome::Missing } else { Outcome::Succeeded }, silent)
     })
     .await;
     let proven = proof(&gate, &reference, 0).await.expect("proven");
 
     let whole = catalogue::probe_plan(&situation(), &[], Phase::Gate, "n");
-    let counts = |times| whole.attempts.iter().map(|attempt| (attempt.id.clone(), times)).collect::<BTreeMap<_, _>>();
-    assert_eq!(gate.counts(), counts(1));
-    assert_eq!(reference.counts(), counts(2));
+    let (tried, controlled) = (gate.times(), reference.times());
+    assert_eq!((tried.len(), controlled.len()), (whole.attempts.len(), whole.attempts.len()));
+    for attempt in &whole.attempts {
+        let (tried, controlled) = (&tried[&attempt.id], &controlled[&attempt.id]);
+        assert_eq!((tried.len(), controlled.len()), (1, 2), "{}", attempt.id);
+        assert!(controlled[0] < tried[0], "{} before", attempt.id);
+        // Of an address without an owner nothing is promised but that it still has none.
+        assert!(controlled[1] > tried[0] || is_silent(attempt), "{} after", attempt.id);
+    }
+    // Also where one of two addresses has nobody behind it, who was looked for twice.
+    assert_eq!([API_SERVER, METADATA].map(|id| verdict(&proven, id)), [Verdict::Held; 2]);
+    let first = reference.plans().into_iter().find(|plan| plan.attempts.iter().any(is_silent)).expect("asked");
+    let again = reference.plans().into_iter().rfind(|plan| plan.attempts.iter().any(is_silent)).expect("asked again");
+    assert_eq!(first.dial_deadline_ms, CONTROL_DEADLINE_MS);
+    // What the reference needed a while for, the tenant gets a multiple of.
+    assert!(again.dial_deadline_ms > TOOK_US / 1000 * 50, "{}", again.dial_deadline_ms);
+    assert!(gate.plans().iter().any(|plan| plan.dial_deadline_ms > TOOK_US / 1000 * 50));
+}
+
+#[tokio::test]
+async fn an_address_that_answers_the_second_look_is_not_held() {
+    let gate = door("w", Role::Tenant, None, |_, _| (Outcome::Denied, false)).await;
+    // The first plan holds loads, the second the first look.
+    let reference = door(REFERENCE, Role::Control, None, |attempt, plan| {
+        let silent = is_silent(attempt) && plan <= 2;
+        (if silent { Outcome::Missing } else { Outcome::Succeeded }, silent)
+    })
+    .await;
+    let proven = proof(&gate, &reference, 0).await.expect("a proof");
+    assert_eq!(verdict(&proven, METADATA), Verdict::Unproven);
     assert_eq!(verdict(&proven, API_SERVER), Verdict::Held);
-    let again = reference.plans().into_iter().skip(2).find(|plan| ids(plan).iter().any(|id| id.ends_with("254:80")));
-    assert_eq!(again.expect("asked again").dial_deadline_ms, SILENT_DEADLINE_MS);
 }
 
 #[tokio::test]
 async fn what_the_tenant_could_do_is_breached_and_what_the_reference_could_not_is_unproven() {
     let reaches: Says =
-        |attempt| (if attempt.id.contains("10.96.0.1:443") { Outcome::Succeeded } else { Outcome::Denied }, false);
-    let succeeds: Says = |_| (Outcome::Succeeded, false);
+        |attempt, _| (if attempt.id.contains("10.96.0.1:443") { Outcome::Succeeded } else { Outcome::Denied }, false);
+    let succeeds: Says = |_, _| (Outcome::Succeeded, false);
     let (gate, reference) =
         (door("w", Role::Tenant, None, reaches).await, door(REFERENCE, Role::Control, None, succeeds).await);
     assert_eq!(verdict(&proof(&gate, &reference, 0).await.expect("a proof"), API_SERVER), Verdict::Breached);
-    let denied: Says = |_| (Outcome::Denied, false);
+    let denied: Says = |_, _| (Outcome::Denied, false);
     let (gate, reference) =
         (door("w", Role::Tenant, None, denied).await, door(REFERENCE, Role::Control, None, denied).await);
     assert_eq!(verdict(&proof(&gate, &reference, 0).await.expect("a proof"), API_SERVER), Verdict::Unproven);
@@ -196,8 +241,8 @@ async fn what_the_tenant_could_do_is_breached_and_what_the_reference_could_not_i
 
 #[tokio::test]
 async fn answers_for_another_proof_or_in_another_role_prove_nothing() {
-    let succeeds: Says = |_| (Outcome::Succeeded, false);
-    let denied: Says = |_| (Outcome::Denied, false);
+    let succeeds: Says = |_, _| (Outcome::Succeeded, false);
+    let denied: Says = |_, _| (Outcome::Denied, false);
     for (gate_role, gate_nonce, reference_role, reference_nonce) in [
         (Role::Tenant, Some("another"), Role::Control, None),
         (Role::Tenant, None, Role::Control, Some("another")),
@@ -213,10 +258,10 @@ async fn answers_for_another_proof_or_in_another_role_prove_nothing() {
 
 #[tokio::test]
 async fn more_patience_reaches_gate_and_reference() {
-    let gate = door("w", Role::Tenant, None, |_| (Outcome::Denied, false)).await;
-    let reference = door(REFERENCE, Role::Control, None, |_| (Outcome::Succeeded, false)).await;
-    let proven = proof(&gate, &reference, 1234).await.expect("a proof");
-    assert!(proven.deadline_ms >= 1234);
+    let gate = door("w", Role::Tenant, None, |_, _| (Outcome::Denied, false)).await;
+    let reference = door(REFERENCE, Role::Control, None, |_, _| (Outcome::Succeeded, false)).await;
+    let proven = proof(&gate, &reference, 4321).await.expect("a proof");
+    assert!(proven.deadline_ms >= 4321);
     // Only what runs into limits was asked before anybody knew.
     let dials = |asked: &Asked| {
         let plans = asked.plans().into_iter().filter(|plan| plan.attempts.iter().any(|one| !one.action.is_load()));
@@ -224,13 +269,13 @@ async fn more_patience_reaches_gate_and_reference() {
     };
     for asked in [&gate, &reference] {
         assert!(!dials(asked).is_empty());
-        assert!(dials(asked).iter().all(|deadline| *deadline >= 1234), "{:?}", dials(asked));
+        assert!(dials(asked).iter().all(|deadline| *deadline >= 4321), "{:?}", dials(asked));
     }
 }
 
 #[tokio::test]
 async fn the_door_of_another_workspace_or_launch_is_not_asked() {
-    let gate = door("w", Role::Tenant, None, |_| (Outcome::Denied, false)).await;
+    let gate = door("w", Role::Tenant, None, |_, _| (Outcome::Denied, false)).await;
     for (workspace, launch) in [("another", "1"), ("w", "2")] {
         assert!(matches!(Door::open(gate.address, workspace, launch).await, Err(DoorError::Other(_))), "{workspace}");
     }

@@ -53,8 +53,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self, context: &Context) -> Result<Outcome, Problem> {
         trace::start();
-        let _telling = cubicle_traces::begin("cubicle-hub")?;
         hub_process::allow_many_files();
+        let _telling = cubicle_traces::begin("cubicle-hub")?;
         let mut configuration: HubConfig = hub_process::configuration(context.home())?;
         let route_key = RouteKey::parse(&read_setting("--route-key", Some(&self.route_key))?)?;
         let runtime = tokio::runtime::Runtime::new().map_err(|error| {
