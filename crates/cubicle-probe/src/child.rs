@@ -88,6 +88,7 @@ fn observations(said: &[u8]) -> Vec<Observation> {
 /// Forks, and reads until the child says no more; its pid, what it said, and whether that was in time.
 fn listen(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result<(i32, Vec<u8>, bool)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let parent = std::process::id();
     // SAFETY: the child only runs `body` and leaves with _exit. The one other thread that may
     // exist, the start-up window's, holds no lock that the child needs: glibc makes the
     // allocator usable in a forked child.
@@ -97,7 +98,7 @@ fn listen(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result
     }
     if pid == 0 {
         drop(reader);
-        become_plain();
+        become_plain(parent);
         let mut teller = Teller(File::from(writer));
         let finished = catch_unwind(AssertUnwindSafe(|| body(&mut teller))).is_ok();
         drop(teller);
@@ -111,10 +112,17 @@ fn listen(patience: Duration, body: impl FnOnce(&mut Teller)) -> std::io::Result
 }
 
 /// A child is an ordinary process: unlike its parent it may be looked at, so that files below
-/// `/proc/self` belong to it and what is refused is refused by a wall; and it dies first.
-fn become_plain() {
+/// `/proc/self` belong to it and what is refused is refused by a wall; and it dies first, at once when its parent has
+/// ended by now.
+fn become_plain(parent: u32) {
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    // The signal is of deaths from now on (PR_SET_PDEATHSIG(2const)). A parent outside of its pid namespace is 0.
+    let now = std::os::unix::process::parent_id();
+    if now != parent && now != 0 {
+        // SAFETY: leaves at once, without the parent's exit handlers.
+        unsafe { libc::_exit(1) }
+    }
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE] {
         // SAFETY: setting a signal to its default.
         unsafe { libc::signal(signal, libc::SIG_DFL) };

@@ -105,7 +105,21 @@ fn leave_limits() {
     }
 }
 
-extern "C" fn sleep(_: *mut libc::c_void) -> libc::c_int {
+/// Has a clone end with its maker, also with one that has ended by now: nobody else would ever end it. Straight to the
+/// kernel, as the clone shares its maker's memory and touches none of it.
+fn end_with(maker: *mut libc::c_void) {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    // The signal is of deaths from now on (PR_SET_PDEATHSIG(2const)).
+    // SAFETY: both take and change nothing but this process.
+    unsafe {
+        if usize::try_from(libc::getppid()) != Ok(maker.addr()) {
+            libc::_exit(0);
+        }
+    }
+}
+
+extern "C" fn sleep(maker: *mut libc::c_void) -> libc::c_int {
+    end_with(maker);
     loop {
         // SAFETY: pause takes nothing and returns only after a signal handler, of which there
         // is none: the child shares memory with its parent and touches none of it.
@@ -113,9 +127,8 @@ extern "C" fn sleep(_: *mut libc::c_void) -> libc::c_int {
     }
 }
 
-extern "C" fn spin_on(_: *mut libc::c_void) -> libc::c_int {
-    // Straight to the kernel: the child shares its parent's memory and touches none of it.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+extern "C" fn spin_on(maker: *mut libc::c_void) -> libc::c_int {
+    end_with(maker);
     loop {
         std::hint::spin_loop();
     }
@@ -143,13 +156,13 @@ impl Clones {
         let mut clones = Self { children: Vec::with_capacity(wanted), stacks, length, stopped: None };
         for number in 1..=wanted {
             // SAFETY: each child has a stack of its own inside the mapping, which lives until all
-            // of them are gone; the body takes no argument and never returns.
+            // of them are gone; the body takes this process's id for an argument, and never returns.
             let pid = unsafe {
                 libc::clone(
                     body,
                     clones.stacks.add(number * STACK).cast(),
                     libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD,
-                    std::ptr::null_mut(),
+                    std::ptr::without_provenance_mut(std::process::id() as usize),
                 )
             };
             match Pid::from_raw(pid) {
@@ -266,5 +279,40 @@ mod tests {
         assert!(breaks_out(86_001, 230_000, 200, PERIOD_US));
         assert!(!breaks_out(0, 0, 0, PERIOD_US));
         assert!(breaks_out(1, 0, 0, PERIOD_US));
+    }
+
+    #[test]
+    fn clones_end_with_a_maker_that_is_killed() {
+        use std::io::Read as _;
+
+        for body in [sleep as extern "C" fn(*mut libc::c_void) -> libc::c_int, spin_on] {
+            let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+            // SAFETY: the child makes its clones, tells their ids, and waits to be killed.
+            let maker = unsafe { libc::fork() };
+            if maker == 0 {
+                let Ok(clones) = Clones::start(3, body) else { std::process::abort() };
+                let ids: Vec<u8> =
+                    clones.children.iter().flat_map(|child| child.as_raw_nonzero().get().to_ne_bytes()).collect();
+                let _ = rustix::io::write(&writer, &ids);
+                loop {
+                    std::thread::park();
+                }
+            }
+            drop(writer);
+            let mut ids = [0; 12];
+            std::fs::File::from(reader).read_exact(&mut ids).expect("three clones");
+            let maker = Pid::from_raw(maker).expect("a child");
+            rustix::process::kill_process(maker, Signal::KILL).expect("killed");
+            rustix::process::waitpid(Some(maker), WaitOptions::empty()).expect("gone");
+            let lives = |id: &[u8]| {
+                let id = i32::from_ne_bytes(id.try_into().expect("four bytes"));
+                std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+            };
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while ids.chunks_exact(4).any(lives) {
+                assert!(Instant::now() < deadline, "a clone outlives its maker");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
     }
 }
