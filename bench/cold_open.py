@@ -65,7 +65,7 @@ def plain(rootfs: Path) -> float:
 def events(database: Path, workspace: str) -> list[dict]:
     """The steps of a launch, as the engine recorded them."""
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        row = connection.execute("SELECT events FROM workspace WHERE id = ?", (workspace,)).fetchone()
+        row = connection.execute("SELECT events FROM steps WHERE workspace = ?", (workspace,)).fetchone()
     return json.loads(row[0])
 
 

@@ -1,7 +1,7 @@
-"""A first kernel that is loaded before somebody wants one (`kernel.py`).
+"""A first kernel that is ready before somebody wants one (`kernel.py`).
 
 One kernel, once: the first that is started gets it if it would be the very same, an ordinary one of the image's Python
-with the variables that it was loaded with. Every other is started as usual.
+with the variables that it was loaded with, in a home without settings for kernels. Every other is started as usual.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 KERNEL = __file__.rpartition("/")[0] + "/kernel.py"
 COMMAND = [sys.executable, "-m", "ipykernel_launcher"]
-# What a server waits for it to be loaded, in seconds; it is started either way.
+# What a server waits for it to be ready, in seconds; it is started either way.
 PATIENCE = 10
 # What one that nobody uses may keep its memory for once there is a user, in seconds.
 UNUSED = 300
@@ -27,29 +27,63 @@ def inherited(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith("JPY_")}
 
 
+def names(folder: str) -> list[str]:
+    """What is in a folder; nothing where there is none."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def home_has_settings() -> bool:
+    """Whether this home says how shells start: then a shell that has started without it is not this user's."""
+    profile = os.path.join(os.environ.get("IPYTHONDIR") or os.path.expanduser("~/.ipython"), "profile_default")
+    return (
+        any("_config." in name for name in names(profile))
+        or any(name.endswith((".py", ".ipy")) for name in names(f"{profile}/startup"))
+        # Where old versions kept theirs.
+        or os.path.exists(os.path.expanduser("~/.config/ipython"))
+    )
+
+
 class KernelAhead:
-    """The process of a kernel that waits."""
+    """The process of a kernel that waits: with its shell, or with everything loaded that a shell is made of."""
 
-    def __init__(self) -> None:
+    def __init__(self, with_shell: bool = True) -> None:
         self.environment = dict(os.environ)
-        self.loaded, loaded = os.pipe()
-        # As jupyter_client starts them: in a session of its own, with the server's outputs.
+        # What it told when it was ready: where it listens, if it does. Which kernel is told so.
+        self.told, self.connection, self.given = False, None, None
+        self.ready, ready = os.pipe()
+        # As jupyter_client starts them: in a session of its own, with the server's outputs, and ending with the server.
         self.process = subprocess.Popen(
-            [sys.executable, KERNEL, str(loaded)], stdin=subprocess.PIPE, pass_fds=[loaded], cwd="/",
-            env=self.environment, start_new_session=True,
+            [sys.executable, KERNEL, str(ready), "shell" if with_shell else ""], stdin=subprocess.PIPE, pass_fds=[ready], cwd="/",
+            env={**self.environment, "JPY_PARENT_PID": str(os.getpid())}, start_new_session=True,
         )
-        os.close(loaded)
+        os.close(ready)
 
-    def wait(self) -> None:
-        """Until it is loaded."""
-        select.select([self.loaded], [], [], PATIENCE)
+    def wait(self, patience: float = PATIENCE) -> bool:
+        """Until it is ready; whether it is."""
+        if self.ready is not None and select.select([self.ready], [], [], patience)[0]:
+            with open(self.ready, "rb") as ready:
+                self.ready, line = None, ready.readline()
+            if line:
+                self.told, self.connection = True, json.loads(line)
+        return self.told
 
     def end(self) -> None:
         """It is not wanted."""
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
-        os.close(self.loaded)
+        if self.ready is not None:
+            os.close(self.ready)
+
+    def renewed(self) -> "KernelAhead":
+        """This one, or where the home has settings for shells one that starts its shell with them."""
+        if not self.connection or not home_has_settings():
+            return self
+        self.end()
+        return KernelAhead(with_shell=False)
 
     def fits(self, command: list[str], environment: dict[str, str], others: dict) -> bool:
         """Whether a kernel that is started so would be this one."""
@@ -61,7 +95,24 @@ class KernelAhead:
             # Packages in the home come before the image's.
             and not os.path.isdir(site.USER_SITE)
             and self.process.poll() is None
+            and self.wait(0)
+            and (not self.connection or self.given == command[-1] and not home_has_settings())
         )
+
+    def give_connection(self, manager) -> None:
+        """Has the manager of a kernel reach it where this one listens already."""
+        from jupyter_client.connect import LocalPortCache, port_names
+
+        if not self.wait(0) or not self.connection or [*manager.format_kernel_cmd()[:-1], ""] != [*COMMAND, "-f", ""]:
+            return
+        chosen = {"transport": manager.transport, "ip": manager.ip, "signature_scheme": manager.session.signature_scheme}
+        if manager.curve_publickey or any(self.connection[name] != value for name, value in chosen.items()):
+            return
+        for name in port_names:
+            LocalPortCache.instance().return_port(getattr(manager, name))
+            setattr(manager, name, self.connection[name])
+        manager.session.key = self.connection["key"].encode()
+        self.given = manager.connection_file
 
     def take(self, command: list[str], directory: str | None, environment: dict[str, str]) -> subprocess.Popen | None:
         """Has it go on as this kernel; none when it has just ended."""
@@ -72,17 +123,22 @@ class KernelAhead:
             self.process.stdin.close()
         except OSError:
             return None
-        os.close(self.loaded)
         return self.process
 
     def offer(self, loop, has_user: Callable[[], bool] = lambda: True) -> None:
         """From now on the first kernel may have it, for a while once there is a user."""
+        from jupyter_client.manager import KernelManager
         from jupyter_client.provisioning import local_provisioner
 
-        launch = local_provisioner.launch_kernel
+        launch, write = local_provisioner.launch_kernel, KernelManager.write_connection_file
+
+        def give_and_write(manager, **named) -> None:
+            KernelManager.write_connection_file = write
+            self.give_connection(manager)
+            write(manager, **named)
 
         def take_or_launch(cmd: list[str], env: dict[str, str] | None = None, cwd: str | None = None, **others):
-            local_provisioner.launch_kernel = launch
+            local_provisioner.launch_kernel, KernelManager.write_connection_file = launch, write
             environment = dict(os.environ) if env is None else env
             if self.fits(cmd, environment, others) and (taken := self.take(cmd, cwd, environment)):
                 return taken
@@ -91,11 +147,11 @@ class KernelAhead:
 
         def withdraw() -> None:
             if local_provisioner.launch_kernel is take_or_launch:
-                local_provisioner.launch_kernel = launch
+                local_provisioner.launch_kernel, KernelManager.write_connection_file = launch, write
                 self.end()
 
         def look() -> None:
             loop.call_later(*((UNUSED, withdraw) if has_user() else (LOOK, look)))
 
-        local_provisioner.launch_kernel = take_or_launch
+        local_provisioner.launch_kernel, KernelManager.write_connection_file = take_or_launch, give_and_write
         look()

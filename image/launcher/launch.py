@@ -3,7 +3,7 @@
 Reads CUBICLE_ADDRESS, CUBICLE_PORT and CUBICLE_TOKEN. What users configure in their home still counts, except
 where the hub depends on it: address, port, token.
 
-With CUBICLE_HOME_LATER=1 the home is not there yet. The server then gets ready, loads a first kernel, takes connections
+With CUBICLE_HOME_LATER=1 the home is not there yet. The server then gets ready, and a first kernel with it, takes connections
 but answers none, and goes on when a home is mounted and somebody connects; it begins anew where the home has settings or
 packages of its own, which a server reads at its start.
 
@@ -304,7 +304,7 @@ def wait_before_the_first_answer(server: type, home: Path, started_with: dict[st
             os.execv(sys.executable, sys.orig_argv)
         # The directory of the same name that the mount hides is not the home.
         os.chdir(home)
-        kernel.offer(self.io_loop)
+        kernel.renewed().offer(self.io_loop)
         application.ensure_dir_exists = make_folder
         for path, mode in wanted:
             make_folder(path, mode)

@@ -16,11 +16,22 @@ print(urllib.request.urlopen(request, timeout=30).read().decode())
 """
 # What a kernel says of itself; variables of a single kernel are left out.
 ABOUT = """
-import json, os, sys
+names = sorted(globals())
+import json, os, sys, threading
+from ipykernel.connect import get_connection_file, get_connection_info
 with open("/proc/self/cmdline") as file:
     command = file.read()
+shell = get_ipython()
+connection = get_connection_info(unpack=True)
 print(json.dumps({"command": command, "flags": str(sys.flags), "path": sys.path, "arguments": sys.argv[:2], "name": __name__,
-                  "folder": os.getcwd(), "random": os.urandom(8).hex(), "hash": hash("a"),
+                  "folder": os.getcwd(), "random": os.urandom(8).hex(), "hash": hash("a"), "key": connection["key"].decode(),
+                  "names": names, "count": shell.execution_count, "inputs": len(In), "outputs": Out, "folders": list(map(str, _dh)),
+                  "started_in": shell.starting_dir, "profile": shell.profile_dir.location, "settings": shell.ipython_dir,
+                  "parts": sorted(type(part).__name__ for part in shell.configurables), "shell": sorted(shell.config),
+                  "connection": get_connection_file() == sys.argv[2], "history": str(shell.history_manager.hist_file),
+                  "listens": connection["shell_port"] == shell.kernel._recorded_ports["shell_port"],
+                  "threads": sorted(thread.name.rsplit("-", 1)[0] for thread in threading.enumerate()),
+                  "ends_with_its_server": shell.parent.parent.parent_handle == os.getppid(),
                   "variables": {name: value for name, value in os.environ.items() if not name.startswith(("JPY_", "PYDEVD_"))}}))
 """
 # Runs a cell in as many kernels as asked for, one after the other, as the tests of the image do.
@@ -57,7 +68,7 @@ def members(product: Product) -> list[str]:
 
 def events(product: Product, workspace: str) -> list[dict]:
     with contextlib.closing(sqlite3.connect(f"file:{product.home}/engine/engine.db?mode=ro", uri=True)) as database:
-        return json.loads(database.execute("SELECT events FROM workspace WHERE id = ?", [workspace]).fetchone()[0])
+        return json.loads(database.execute("SELECT events FROM steps WHERE workspace = ?", [workspace]).fetchone()[0])
 
 
 def was_claimed(product: Product, workspace: str) -> bool:

@@ -22,6 +22,7 @@ use cubicle_metrics::pool::{self, Claim};
 use cubicle_sandbox::protocol::{HomeBackend, HomeSpec};
 use cubicle_traces::End;
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
 
 use crate::inside::Place;
 use crate::pool::Member;
@@ -36,6 +37,9 @@ use steps::{Launch, in_line};
 const OPEN_PATIENCE: Duration = Duration::from_secs(120);
 /// How long one that was ready may take to turn to the home, also if it has to begin anew there.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A report that is being kept.
+type Kept = JoinHandle<Result<(), Problem>>;
 
 /// How a launch can end early.
 enum Failure {
@@ -124,10 +128,10 @@ impl Launch {
         let situation = self.supervisor.situation(&row.private);
         let proof = catalogue::probe_plan(&situation, &[], Phase::Gate, &secret());
         let row = self.build(row, &image, &proof).await?;
-        let nonce = self.prove(&row, &situation, proof).await?;
+        let (nonce, kept) = self.prove(&row, &situation, proof).await?;
         self.begin(Step::Open, "starting the notebook");
         supervisor.go(&self.id, nonce).await?;
-        self.open(&row, OPEN_PATIENCE).await
+        self.open(&row, kept, OPEN_PATIENCE).await
     }
 
     /// What was asked for.
@@ -153,7 +157,8 @@ impl Launch {
         let lock = self.supervisor.home_lock(&owner.id);
         let one = lock.lock().await;
         let (age, pid) = (member.age(), member.pid);
-        let (home, claimed) = tokio::join!(self.home(&row), member.claim(&self.supervisor, plan));
+        // The claim first: it is asked for, and goes on beside what the home needs.
+        let (claimed, home) = tokio::join!(member.claim(&self.supervisor, plan), self.home(&row));
         let claimed = claimed?;
         let home = HomeSpec { backend: home?, mount_path: row.private.template.spec.home.mount_path.clone() };
         self.done(format!(
@@ -174,12 +179,12 @@ impl Launch {
         let promised = self.supervisor.promised(row.workspace.level);
         self.trace.observed(&proof);
         let mut guarantees = judge::judge(&situation, &promised, &proof);
-        carry_over(&mut guarantees, &known, &proof.plan);
-        let summary = self.decide(&row, guarantees, started_at, began, Proof::Claim)?;
+        carry_over(&mut guarantees, known, &proof.plan);
+        let (summary, kept) = self.decide(&row, guarantees, started_at, began, Proof::Claim)?;
         let again = catalogue::AT_A_CLAIM.iter().filter(|id| promised.contains(id)).count();
         self.done(format!("{}; {again} tried now, the others {} ago", counted(&summary), report::age(age)));
         self.begin(Step::Open, "the notebook turns to the home");
-        self.open(&row, CLAIM_PATIENCE).await
+        self.open(&row, kept, CLAIM_PATIENCE).await
     }
 
     /// Puts away what could not be used, so that the launch can begin anew.
@@ -275,7 +280,7 @@ impl Launch {
         Ok(HomeBackend::Image(volumes::image(&supervisor.layout, &owner.id)))
     }
 
-    async fn prove(&mut self, row: &Row, situation: &Situation, plan: ProbePlan) -> Result<String, Failure> {
+    async fn prove(&mut self, row: &Row, situation: &Situation, plan: ProbePlan) -> Result<(String, Kept), Failure> {
         self.begin(Step::Prove, "trying every wall from inside");
         let promised = self.supervisor.promised(row.workspace.level);
         let nonce = plan.nonce.clone();
@@ -284,12 +289,12 @@ impl Launch {
         let proof = self.supervisor.prove(&self.id, plan).await?;
         self.trace.observed(&proof);
         let guarantees = judge::judge(situation, &promised, &proof);
-        let summary = self.decide(row, guarantees, started_at, began, Proof::Gate)?;
+        let (summary, kept) = self.decide(row, guarantees, started_at, began, Proof::Gate)?;
         self.done(counted(&summary));
-        Ok(nonce)
+        Ok((nonce, kept))
     }
 
-    /// Makes the report of a proof, keeps it, and refuses what it does not show to be safe.
+    /// Makes the report of a proof, has it kept, and refuses what it does not show to be safe.
     fn decide(
         &mut self,
         row: &Row,
@@ -297,23 +302,26 @@ impl Launch {
         started_at: Timestamp,
         began: Instant,
         kind: Proof,
-    ) -> Result<Summary, Failure> {
+    ) -> Result<(Summary, Kept), Failure> {
         site::image(&self.supervisor.layout, &row.private)?.enter(&mut guarantees);
         let report = judge::report(&row.workspace, started_at, began.elapsed(), guarantees);
         self.trace.judged(&report);
-        self.supervisor.store.note_report(&self.id, &report)?;
         launches::proven(&report, kind);
-        if report.summary.opens() && report.summary.held > 0 {
-            return Ok(report.summary);
+        if !report.summary.opens() || report.summary.held == 0 {
+            self.supervisor.store.note_report(&self.id, &report)?;
+            return Err(Failure::Refused(report.refusal()));
         }
-        Err(Failure::Refused(report.refusal()))
+        let (supervisor, id, summary) = (self.supervisor.clone(), self.id.clone(), report.summary);
+        Ok((summary, tokio::task::spawn_blocking(move || supervisor.store.note_report(&id, &report))))
     }
 
-    /// Waits until the notebook answers, and opens the way to it.
-    async fn open(&mut self, row: &Row, patience: Duration) -> Result<(), Failure> {
+    /// Waits until the notebook answers and the report is kept, and opens the way to it.
+    async fn open(&mut self, row: &Row, kept: Kept, patience: Duration) -> Result<(), Failure> {
         let pid = row.workspace.pid.ok_or_else(|| Problem::engine("the sandbox has no process", ""))?;
         let place = Place { pid, pid_start: row.private.pid_start, port: row.private.template.spec.port };
-        self.supervisor.wait_until_it_answers(&self.id, place, &row.private.token, patience).await?;
+        let answers = self.supervisor.wait_until_it_answers(&self.id, place, &row.private.token, patience).await;
+        kept.await.map_err(|error| Problem::engine(format!("the report was not kept: {error}"), ""))??;
+        answers?;
         let now = Timestamp::now();
         let live = self.supervisor.live(&self.id);
         *locked(&live.activity) = None;

@@ -73,7 +73,7 @@ impl Supervisor {
         let proof = self.prove_later(id, plan).await?;
         let mut guarantees = judge::judge(&situation, &promised, &proof);
         if let Some(earlier) = self.store.report(id)? {
-            carry_over(&mut guarantees, &earlier.guarantees, &proof.plan);
+            carry_over(&mut guarantees, earlier.guarantees, &proof.plan);
         }
         // Again: a scan becomes too old, and the site's rule may have changed.
         site::image(&self.layout, &row.private)?.enter(&mut guarantees);
@@ -101,13 +101,13 @@ impl Supervisor {
 }
 
 /// Guarantees that this proof did not try keep their earlier verdict and its dated evidence.
-pub(crate) fn carry_over(guarantees: &mut [GuaranteeReport], earlier: &[GuaranteeReport], plan: &ProbePlan) {
+pub(crate) fn carry_over(guarantees: &mut [GuaranteeReport], mut earlier: Vec<GuaranteeReport>, plan: &ProbePlan) {
     for guarantee in guarantees {
         if guarantee.verdict != Verdict::Unproven || catalogue::is_tried(&guarantee.id, plan) {
             continue;
         }
-        if let Some(known) = earlier.iter().find(|known| known.id == guarantee.id) {
-            *guarantee = known.clone();
+        if let Some(known) = earlier.iter().position(|known| known.id == guarantee.id) {
+            *guarantee = earlier.swap_remove(known);
         }
     }
 }

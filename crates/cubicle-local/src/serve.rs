@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::layout::Layout;
 use crate::server::{self, Listeners};
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::supervisor::{Settings, Supervisor};
 use crate::{idle, pool, recover};
 
@@ -96,6 +96,7 @@ where
             server::serve(supervisor.clone(), listeners, doors),
             idle::watch(supervisor.clone()),
             pool::keep(supervisor.clone()),
+            store::keep_log_short(layout.engine_database()),
             keep_hub(&supervisor.settings.program, &options),
             keep_certificate(options.certificates.clone()),
             tell(&supervisor, watched, options.metrics.clone()),

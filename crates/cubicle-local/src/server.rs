@@ -127,7 +127,7 @@ async fn answer(
         Call::Templates => done(&mut stream, supervisor.store.templates()).await,
         Call::ApplyTemplate { template } => done(&mut stream, supervisor.apply_template(&template)).await,
         Call::DeleteTemplate { name } => done(&mut stream, supervisor.delete_template(&name)).await,
-        Call::Launch { launch } => done(&mut stream, supervisor.launch(launch)).await,
+        Call::Launch { launch } => done(&mut stream, supervisor.launch(launch).await).await,
         Call::Workspaces => {
             let rows = supervisor.store.rows();
             done(&mut stream, rows.map(|rows| rows.into_iter().map(|row| row.workspace).collect::<Vec<_>>())).await

@@ -1,7 +1,8 @@
 //! The engine's state in SQLite: templates, workspaces, homes. One writer: this process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cubicle_core::engine::Volume;
 use cubicle_core::name::{TemplateName, UserId, WorkspaceId};
@@ -65,6 +66,8 @@ impl Row {
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: Mutex<Connection>,
+    /// The file of its write-ahead log.
+    log: PathBuf,
 }
 
 const SCHEMA: &str = "
@@ -79,6 +82,24 @@ CREATE TABLE workspace (
 ) STRICT;
 CREATE TABLE volume (user TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
 ";
+
+/// What a launch said and what its proof found, apart from what changes while a workspace runs: a report is a hundred times
+/// as large, and a row is written as a whole.
+const LAUNCHES: &str = "
+CREATE TABLE steps (workspace TEXT PRIMARY KEY, events TEXT NOT NULL) STRICT;
+CREATE TABLE report (workspace TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
+INSERT INTO steps SELECT id, events FROM workspace;
+INSERT INTO report SELECT id, report FROM workspace WHERE report IS NOT NULL;
+ALTER TABLE workspace DROP COLUMN events;
+ALTER TABLE workspace DROP COLUMN report;
+";
+
+/// How often to look whether the log of the database is long.
+const LOG_LOOK: Duration = Duration::from_secs(5);
+/// From how many bytes on it is.
+const LOG_SIZE: u64 = 1 << 20;
+/// At how many pages of 4 KiB whoever writes has to shorten it, should nobody else have done so.
+const LOG_PAGES: u32 = 16_000;
 
 /// A connection that waits for the disk again when this is dropped.
 struct Light<'a>(MutexGuard<'a, Connection>);
@@ -98,21 +119,50 @@ CREATE INDEX arrival_at ON arrival (at);
 CREATE TABLE reservation (id TEXT PRIMARY KEY, at INTEGER NOT NULL, document TEXT NOT NULL) STRICT;
 ";
 
+/// Moves what was written from the log into the database from time to time. SQLite would let a launch do that which
+/// happens to write the thousandth page, and wait for the disk twice (its "Write-Ahead Logging", chapter 3).
+pub(crate) async fn keep_log_short(database: PathBuf) {
+    let log = log_of(&database);
+    loop {
+        tokio::time::sleep(LOG_LOOK).await;
+        let (database, size) = (database.clone(), std::fs::metadata(&log).map_or(0, |log| log.len()));
+        if size < LOG_SIZE {
+            continue;
+        }
+        let moved = tokio::task::spawn_blocking(move || {
+            // Of its own, so that nobody waits for it: a passive one hinders neither readers nor the writer.
+            let connection = Connection::open(database)?;
+            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        });
+        if let Ok(Err(error)) = moved.await {
+            tracing::warn!(%error, "the log of the engine's database was not shortened");
+        }
+    }
+}
+
+/// The log of a database (SQLite, "Write-Ahead Logging", chapter 2).
+fn log_of(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
 impl Store {
     /// Opens or creates the database. A file of a newer version is refused and left as it is.
     pub(crate) fn open(path: &Path) -> Result<Self, Problem> {
         let mut connection = Connection::open(path).map_err(database)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(database)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(database)?;
-        let migrations = Migrations::new(vec![M::up(SCHEMA), M::up(ARRIVALS)]);
+        connection.busy_timeout(Duration::from_secs(5)).map_err(database)?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(database)?;
+        let migrations = Migrations::new(vec![M::up(SCHEMA), M::up(ARRIVALS), M::up(LAUNCHES)]);
         migrations.to_latest(&mut connection).map_err(|error| {
             Problem::engine(
                 format!("the engine's database {} cannot be used: {error}", path.display()),
                 "it was written by a newer Cubicle or is damaged: install that version, or restore a backup",
             )
         })?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), log: log_of(path) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -178,19 +228,29 @@ impl Store {
         Ok(Row { workspace: parse(&document)?, private: parse(&private)? })
     }
 
-    /// Records a new workspace, and that its template was asked for.
+    /// Records a new workspace, and that its template was asked for. Before anybody is told, `settle`.
     pub(crate) fn insert(&self, row: &Row) -> Result<(), Problem> {
         let Workspace { id, template, created_at, .. } = &row.workspace;
-        let mut connection = self.lock();
-        let transaction = connection.transaction().map_err(database)?;
-        transaction
-            .execute(
-                "INSERT INTO workspace (id, created_at, document, private) VALUES (?1, ?2, ?3, ?4)",
-                params![id.as_str(), created_at.to_string(), text(&row.workspace)?, text(&row.private)?],
-            )
-            .map_err(database)?;
-        arrived(&transaction, template, *created_at)?;
-        transaction.commit().map_err(database)
+        let values = params![id.as_str(), created_at.to_string(), text(&row.workspace)?, text(&row.private)?];
+        let insert = "INSERT INTO workspace (id, created_at, document, private) VALUES (?1, ?2, ?3, ?4)";
+        self.lightly(|connection| {
+            let transaction = connection.transaction().map_err(database)?;
+            transaction.execute(insert, values).map_err(database)?;
+            arrived(&transaction, template, *created_at)?;
+            transaction.commit().map_err(database)
+        })
+    }
+
+    /// Waits until the disk has what was written so far, as every durable write does for itself: what is not in the
+    /// log any more was moved into the database, and waited for.
+    pub(crate) async fn settle(&self) -> Result<(), Problem> {
+        let log = self.log.clone();
+        let synced = tokio::task::spawn_blocking(move || std::fs::File::open(&log)?.sync_data()).await;
+        let synced = synced.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        synced.map_err(|error| {
+            let log = self.log.display();
+            Problem::engine(format!("{log} is not on the disk: {error}"), "check the disk for space and errors")
+        })
     }
 
     /// Changes one workspace in one transaction and returns it.
@@ -204,30 +264,34 @@ impl Store {
     }
 
     /// Changes one workspace that is started again, and records that its template was asked for. What its last launch
-    /// has said and found is not known of this one.
+    /// has said and found is not known of this one. Before anybody is told, `settle`.
     pub(crate) fn restart(&self, id: &WorkspaceId, change: impl FnOnce(&mut Row)) -> Result<Row, Problem> {
         let also = |transaction: &Transaction<'_>, row: &Row| {
-            let forget = "UPDATE workspace SET events = '[]', report = NULL WHERE id = ?1";
-            transaction.execute(forget, [row.workspace.id.as_str()]).map_err(database)?;
+            forget_launch(transaction, &row.workspace.id)?;
             arrived(transaction, &row.workspace.template, Timestamp::now())
         };
-        changed(&mut self.lock(), id, change, also)
+        self.lightly(|connection| changed(connection, id, change, also))
     }
 
     pub(crate) fn delete(&self, id: &WorkspaceId) -> Result<(), Problem> {
-        self.lock().execute("DELETE FROM workspace WHERE id = ?1", [id.as_str()]).map_err(database)?;
-        Ok(())
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(database)?;
+        transaction.execute("DELETE FROM workspace WHERE id = ?1", [id.as_str()]).map_err(database)?;
+        forget_launch(&transaction, id)?;
+        transaction.commit().map_err(database)
     }
 
+    /// Keeps the steps of a launch, if its workspace is still there.
     pub(crate) fn put_events(&self, id: &WorkspaceId, events: &[StepEvent]) -> Result<(), Problem> {
         let values = params![id.as_str(), text(&events)?];
-        let update = "UPDATE workspace SET events = ?2 WHERE id = ?1";
-        self.lightly(|connection| connection.execute(update, values).map_err(database))?;
+        let put = "INSERT INTO steps (workspace, events) SELECT id, ?2 FROM workspace WHERE id = ?1
+                   ON CONFLICT (workspace) DO UPDATE SET events = excluded.events";
+        self.lightly(|connection| connection.execute(put, values).map_err(database))?;
         Ok(())
     }
 
     pub(crate) fn events(&self, id: &WorkspaceId) -> Result<Vec<StepEvent>, Problem> {
-        Ok(self.document("SELECT events FROM workspace WHERE id = ?1", id.as_str())?.unwrap_or_default())
+        Ok(self.document("SELECT events FROM steps WHERE workspace = ?1", id.as_str())?.unwrap_or_default())
     }
 
     /// Keeps a report that somebody has been told of.
@@ -241,7 +305,7 @@ impl Store {
     }
 
     pub(crate) fn report(&self, id: &WorkspaceId) -> Result<Option<Report>, Problem> {
-        self.document("SELECT report FROM workspace WHERE id = ?1 AND report IS NOT NULL", id.as_str())
+        self.document("SELECT document FROM report WHERE workspace = ?1", id.as_str())
     }
 
     /// Forgets launches of long ago.
@@ -357,7 +421,16 @@ fn changed(
 
 fn reported(connection: &Connection, id: &WorkspaceId, report: &Report) -> Result<(), Problem> {
     let values = params![id.as_str(), text(report)?];
-    connection.execute("UPDATE workspace SET report = ?2 WHERE id = ?1", values).map_err(database)?;
+    let put = "INSERT INTO report (workspace, document) SELECT id, ?2 FROM workspace WHERE id = ?1
+               ON CONFLICT (workspace) DO UPDATE SET document = excluded.document";
+    connection.execute(put, values).map_err(database)?;
+    Ok(())
+}
+
+fn forget_launch(transaction: &Transaction<'_>, id: &WorkspaceId) -> Result<(), Problem> {
+    for forget in ["DELETE FROM steps WHERE workspace = ?1", "DELETE FROM report WHERE workspace = ?1"] {
+        transaction.execute(forget, [id.as_str()]).map_err(database)?;
+    }
     Ok(())
 }
 
@@ -389,6 +462,8 @@ fn no_workspace(id: &WorkspaceId) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use cubicle_core::workspace::{Progress, Step};
+
     use super::*;
 
     #[test]
@@ -404,6 +479,34 @@ mod tests {
         let failed: Result<(), Problem> = store.lightly(|_| Err(damaged("a test")));
         assert!(failed.is_err());
         assert_eq!(synchronous(&store.lock()), 2, "also after a failure");
+    }
+
+    #[test]
+    fn what_an_older_version_kept_of_launches_is_still_there() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("engine.db");
+        let older = Connection::open(&path).expect("new database");
+        older.execute_batch(&format!("{SCHEMA}{ARRIVALS}")).expect("its tables");
+        older.pragma_update(None, "user_version", 2).expect("its version");
+        let said = StepEvent { step: Step::Open, state: Progress::Done, message: "open".to_owned(), elapsed_ms: 7 };
+        let insert = "INSERT INTO workspace VALUES (?1, '', '{}', '{}', ?2, ?3)";
+        let report = r#"{"workspace": "w-000000000001", "engine": "local", "level": "standard", "template": "jupyterlab",
+            "started_at": "2026-01-01T00:00:00Z", "duration_ms": 1, "guarantees": [],
+            "summary": {"held": 0, "breached": 0, "unproven": 0, "absent": 0, "not_claimed": 0}}"#;
+        let events = text(&[&said]).expect("events");
+        older.execute(insert, params!["w-000000000001", events, report]).expect("proven");
+        older.execute(insert, params!["w-000000000002", "[]", None::<String>]).expect("not proven");
+        drop(older);
+        let store = Store::open(&path).expect("taken over");
+        let (one, other) = ("w-000000000001".parse().expect("an id"), "w-000000000002".parse().expect("an id"));
+        assert_eq!(store.events(&one).expect("its steps"), [said]);
+        assert!(store.report(&one).expect("its report").is_some());
+        assert!(store.report(&other).expect("none").is_none());
+        store.delete(&one).expect("deleted");
+        store.put_events(&one, &[]).expect("nothing to do");
+        assert!(store.report(&one).expect("none").is_none() && store.events(&one).expect("none").is_empty());
+        let left: i64 = store.lock().query_row("SELECT count(*) FROM steps", [], |row| row.get(0)).expect("a count");
+        assert_eq!(left, 1, "only the other's");
     }
 
     #[test]

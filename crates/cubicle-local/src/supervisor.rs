@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::images::ImageSummary;
 use crate::layout::Layout;
 use crate::machine;
 use crate::pool::{Member, Pool};
@@ -140,7 +141,7 @@ impl Supervisor {
         locked(&self.homes).entry(user.clone()).or_default().clone()
     }
 
-    pub(crate) fn launch(self: &Arc<Self>, request: LaunchRequest) -> Result<Workspace, Problem> {
+    pub(crate) async fn launch(self: &Arc<Self>, request: LaunchRequest) -> Result<Workspace, Problem> {
         let template = self.store.template(&request.template)?.ok_or_else(|| no_template(&request.template))?;
         let groups = &template.spec.groups;
         if !groups.is_empty() && !groups.iter().any(|group| request.groups.contains(group)) {
@@ -150,10 +151,10 @@ impl Supervisor {
                 "ask the administrator to add you to one of them",
             ));
         }
-        self.can_provide(&template)?;
+        let image = self.can_provide(&template)?;
         let name = display_name(&request)?;
         // The slot stays reserved until the record that has it is there.
-        let (id, private, member, _slot) = match self.warm(&template) {
+        let (id, private, member, _slot) = match self.warm(&template, &image) {
             Some(member) => (member.id.clone(), member.private.clone(), Some(member), None),
             None => {
                 let slot = self.free_slot()?;
@@ -179,14 +180,20 @@ impl Supervisor {
         };
         self.store.insert(&Row { workspace: workspace.clone(), private })?;
         self.spawn_launch(&id, member, request.trace);
+        // The launch goes on meanwhile; nobody is told of one that a power cut could take.
+        if let Err(problem) = self.store.settle().await {
+            if let Err(problem) = self.delete(&id, false).await {
+                tracing::error!(workspace = %id, %problem, "a launch that was not recorded could not be taken back");
+            }
+            return Err(problem);
+        }
         Ok(workspace)
     }
 
     /// A member of the pool that this launch can use, if the site wants any.
-    fn warm(&self, template: &Template) -> Option<Member> {
+    fn warm(&self, template: &Template, image: &ImageSummary) -> Option<Member> {
         let warm = Site::read(&self.layout).ok()?.warm;
-        let image = crate::images::find(&self.layout, &template.spec.image).ok()?;
-        (warm.members > 0).then(|| self.pool.take(self, template, &image, warm.max_age())).flatten()
+        (warm.members > 0).then(|| self.pool.take(self, template, image, warm.max_age())).flatten()
     }
 
     /// What is left, for whoever watches.
@@ -229,7 +236,7 @@ impl Supervisor {
 
     /// Tells everybody who watches; what happened is kept on the disk once the launch is over, because every
     /// write there is waited for.
-    pub(crate) fn record_event(&self, id: &WorkspaceId, event: StepEvent) {
+    pub(crate) fn record_event(self: &Arc<Self>, id: &WorkspaceId, event: StepEvent) {
         let live = self.live(id);
         let over = event.is_last();
         let events = {
@@ -238,14 +245,24 @@ impl Supervisor {
             over.then(|| events.clone())
         };
         live.changed.send_modify(|count| *count += 1);
-        if let Some(Err(problem)) = events.map(|events| self.store.put_events(id, &events)) {
-            tracing::warn!(workspace = %id, %problem, "events were not kept");
+        if let Some(events) = events {
+            // Whoever watches is told first: their task may be this very thread's next one.
+            let (supervisor, id) = (Arc::clone(self), id.clone());
+            tokio::task::spawn_blocking(move || {
+                if let Err(problem) = supervisor.store.put_events(&id, &events) {
+                    tracing::warn!(workspace = %id, %problem, "events were not kept");
+                }
+            });
         }
     }
 
     /// The events so far, and a receiver that changes when there are more.
     pub(crate) fn events(&self, id: &WorkspaceId) -> Result<(Vec<StepEvent>, watch::Receiver<usize>), Problem> {
-        self.store.row(id)?;
+        // Of a launch that this process has seen something is there, without a look into the database at each of its steps.
+        let seen = locked(&self.live).get(id).is_some_and(|live| !locked(&live.events).is_empty());
+        if !seen {
+            self.store.row(id)?;
+        }
         let live = self.live(id);
         let receiver = live.changed.subscribe();
         let events = locked(&live.events).clone();
@@ -271,8 +288,8 @@ impl Supervisor {
         self.see_its_end(id).await?;
         // The template may have changed since: what is launched is what it says now.
         let template = self.store.template(&row.workspace.template)?.unwrap_or(row.private.template);
-        self.can_provide(&template)?;
-        let member = self.warm(&template);
+        let image = self.can_provide(&template)?;
+        let member = self.warm(&template, &image);
         let row = self.store.restart(id, |row| {
             row.workspace.state = State::Pending;
             row.workspace.reason.clear();
@@ -290,6 +307,7 @@ impl Supervisor {
             remove_folder(&self.layout.workspace(&earlier));
         }
         self.spawn_launch(id, member, trace);
+        self.store.settle().await?;
         Ok(row.workspace)
     }
 

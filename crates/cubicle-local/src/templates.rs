@@ -5,8 +5,9 @@ use cubicle_core::name::TemplateName;
 use cubicle_core::problem::Problem;
 use cubicle_core::template::Template;
 
+use crate::images::{self, ImageSummary};
+use crate::machine;
 use crate::supervisor::Supervisor;
-use crate::{images, machine};
 
 impl Supervisor {
     pub(crate) fn apply_template(&self, template: &Template) -> Result<(), Problem> {
@@ -18,8 +19,8 @@ impl Supervisor {
     }
 
     /// Refuses what this machine cannot give: a level, more than it has, an image or data set
-    /// that is not there.
-    pub(crate) fn can_provide(&self, template: &Template) -> Result<(), Problem> {
+    /// that is not there. Answers the image.
+    pub(crate) fn can_provide(&self, template: &Template) -> Result<ImageSummary, Problem> {
         let name = &template.metadata.name;
         let spec = &template.spec;
         if let Some(missing) = spec.level.missing_on(EngineKind::Local) {
@@ -63,7 +64,7 @@ impl Supervisor {
         for dataset in &spec.datasets {
             images::dataset(&self.layout, &dataset.name)?;
         }
-        images::find(&self.layout, &spec.image).map(|_| ())
+        images::find(&self.layout, &spec.image)
     }
 
     pub(crate) fn delete_template(&self, name: &TemplateName) -> Result<(), Problem> {

@@ -178,17 +178,43 @@ def clear_root_page(database: Path, table: str) -> None:
         file.write(bytes(size))
 
 
+def waiting_kernels() -> list[str]:
+    """Processes of kernels that were started before somebody wanted one."""
+    return subprocess.run(["pgrep", "-f", "[c]ubicle/kernel.py"], capture_output=True, text=True).stdout.split()
+
+
 def user_later() -> None:
-    """One first kernel is loaded before there is a user, who gets it once."""
+    """One first kernel is ready before there is a user, who gets it once."""
     about = "import os; print(os.getpid(), os.getcwd(), sorted(n for n in os.environ if n.startswith('CUBICLE')))"
     os.environ["CUBICLE_USER_LATER"] = "1"
     with notebook():
-        waiting = subprocess.run(["pgrep", "-f", "[c]ubicle/kernel.py"], capture_output=True, text=True).stdout.split()
+        waiting = waiting_kernels()
         assert len(waiting) == 1, waiting
         assert all(path.name.startswith(".") for path in HOME.iterdir()), list(HOME.iterdir())
         first, second = run_cell(about).split(maxsplit=1), run_cell(about).split(maxsplit=1)
         assert first[0] == waiting[0] != second[0], (waiting, first, second)
         assert first[1] == second[1] == "/home/user []\n", (first, second)
+        kept = run_cell("%history -g")
+        assert kept.count("getpid") == 2 and "6 * 7" not in kept, f"the history of two kernels is {kept}"
+        assert not [path for path in Path("/tmp").glob("kernel-ahead-*")], "the folder of the time before is still there"
+
+
+def user_later_with_settings() -> None:
+    """Settings for kernels that a user has made in the meantime count for the first kernel as well."""
+    os.environ["CUBICLE_USER_LATER"] = "1"
+    profile = HOME / ".ipython/profile_default"
+    for name, text, cell in (
+        ("ipython_config.py", "c.InteractiveShell.colors = 'linux'", "print(get_ipython().colors)"),
+        ("ipython_kernel_config.py", "c.InteractiveShellApp.exec_lines = ['kind = \"linux\"']", "print(kind)"),
+        ("startup/10-kind.py", "kind = 'linux'", "print(kind)"),
+    ):
+        with notebook():
+            (waiting,) = waiting_kernels()
+            (profile / name).parent.mkdir(parents=True, exist_ok=True)
+            (profile / name).write_text(f"{text}\n")
+            assert run_cell(cell) == "linux\n", f"{name} does not count"
+            assert not waiting_kernels(), "the kernel that was not wanted is still there"
+        (profile / name).unlink()
 
 
 def terminal() -> None:

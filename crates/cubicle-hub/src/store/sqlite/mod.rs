@@ -86,10 +86,27 @@ impl File {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
+        self.transact(Durability::PowerCut, work).await
+    }
+
+    /// The same for what a power cut may undo without harm: nobody waits for the disk.
+    async fn write_lightly<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.transact(Durability::Process, work).await
+    }
+
+    async fn transact<T: Send + 'static>(
+        &self,
+        survives: Durability,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
         let writer = Arc::clone(&self.writer);
         settle(
             tokio::task::spawn_blocking(move || {
                 let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                writer.pragma_update(None, "synchronous", survives.synchronous())?;
                 let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 let value = work(&transaction)?;
                 transaction.commit()?;
@@ -132,12 +149,30 @@ impl File {
     }
 }
 
+/// What a write has to survive once it is answered.
+#[derive(Debug, Clone, Copy)]
+enum Durability {
+    /// What ends the machine, too: a sign-out must not come back.
+    PowerCut,
+    /// What ends this process.
+    Process,
+}
+
+impl Durability {
+    /// The mode of a connection to a database with a write-ahead log (SQLite, PRAGMA synchronous).
+    fn synchronous(self) -> &'static str {
+        match self {
+            Self::PowerCut => "FULL",
+            Self::Process => "NORMAL",
+        }
+    }
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // A sign-out must not come back after a power cut.
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "synchronous", Durability::PowerCut.synchronous())?;
     connection.pragma_update(None, "foreign_keys", true)?;
     Ok(connection)
 }

@@ -112,7 +112,7 @@ impl File {
         .await
     }
 
-    /// Issues a ticket for one workspace.
+    /// Issues a ticket for one workspace. One that a power cut takes is asked for again.
     pub(crate) async fn issue_ticket(
         &self,
         ticket: Digest,
@@ -120,7 +120,7 @@ impl File {
         workspace: WorkspaceId,
         expires_at: Timestamp,
     ) -> Result<(), Problem> {
-        self.write(move |transaction| {
+        self.write_lightly(move |transaction| {
             transaction.execute(
                 "INSERT INTO tickets (digest, session, workspace, expires_at) VALUES (?1, ?2, ?3, ?4)",
                 (ticket.bytes(), session.bytes(), workspace.as_str(), expires_at.as_millisecond()),
