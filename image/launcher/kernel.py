@@ -68,6 +68,9 @@ class Shell:
         names = dict(shell.user_ns)
         shell.run_cell("6 * 7", store_history=True)
         shell.displayhook.flush()
+        # The user's takes its place; to end this one takes as long as a cell.
+        shell.history_manager.close()
+        shell.configurables.remove(shell.history_manager)
         shell.execution_count = 1
         shell.user_ns.clear()
         shell.user_ns.update(names)
@@ -90,8 +93,6 @@ class Shell:
         # The server's, which also removes it.
         application.connection_file = connection_file
         atexit.unregister(application.cleanup_connection_file)
-        shell.history_manager.close()
-        shell.configurables.remove(shell.history_manager)
         application.ipython_dir = shell.ipython_dir = get_ipython_dir()
         application.profile_dir = None
         application.init_profile_dir()
