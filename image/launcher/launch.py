@@ -24,6 +24,7 @@ import ahead  # noqa: E402
 
 sys.path.remove(HERE)
 
+import asyncio  # noqa: E402
 import contextlib  # noqa: E402
 import datetime  # noqa: E402
 import fcntl  # noqa: E402
@@ -35,6 +36,7 @@ import select  # noqa: E402
 import site  # noqa: E402
 import socket  # noqa: E402
 import tempfile  # noqa: E402
+import time  # noqa: E402
 import types  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -217,6 +219,34 @@ def connect_to_kernels_soon() -> None:
     channels.asyncio = manager.asyncio = ImpatientSleep(manager.asyncio)
 
 
+class FilesAtOnce:
+    """How a list of files is made: Jupyter asks a thread for each file's status, which takes longer than the answer and than
+    all else that it looks up of the file by itself. Whoever else waits has their turn as often as before a long list.
+    """
+
+    DIRECT = (os.listdir, os.lstat)
+    # How long the server's loop may be kept, in seconds.
+    TURN = 0.005
+
+    def __init__(self, in_thread) -> None:
+        self.in_thread, self.kept_since = in_thread, 0.0
+
+    async def run(self, function, *arguments, **named):
+        if function not in self.DIRECT:
+            return await self.in_thread(function, *arguments, **named)
+        if time.monotonic() - self.kept_since > self.TURN:
+            await asyncio.sleep(0)
+            self.kept_since = time.monotonic()
+        return function(*arguments, **named)
+
+
+def list_files_at_once() -> None:
+    """Gives the manager of files the direct way."""
+    from jupyter_server.services.contents import filemanager
+
+    filemanager.run_sync = FilesAtOnce(filemanager.run_sync).run
+
+
 def send_at_once() -> None:
     """Has the WebSockets of kernels, terminals and language servers send each message when it is there.
 
@@ -355,6 +385,7 @@ def main() -> None:
     adapt(LabApp)
     connect_to_kernels_soon()
     send_at_once()
+    list_files_at_once()
     from jupyter_server.serverapp import ServerApp
 
     if home_later:

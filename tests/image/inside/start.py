@@ -87,6 +87,50 @@ def another_interpreter() -> None:
     assert sys.meta_path == before
 
 
+def files_at_once() -> None:
+    """A list of files asks no thread, is the same, and leaves others their turns; what may take long still has a thread."""
+    import asyncio
+    import inspect
+    import os
+    import tempfile
+    import threading
+
+    import launch
+    from jupyter_server.services.contents import filemanager
+    from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
+
+    text = inspect.getsource(filemanager.AsyncFileContentsManager)
+    assert "await run_sync(os.listdir, os_dir)" in text and "await run_sync(os.lstat, os_path)" in text
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(2000):
+            open(f"{folder}/{number}.txt", "w").close()
+        os.symlink("nowhere", f"{folder}/broken")
+        os.mkfifo(f"{folder}/pipe")
+        manager, turns = AsyncLargeFileManager(root_dir=folder), 0
+
+        async def listed() -> tuple[list[str], int]:
+            async def others() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            beside = asyncio.create_task(others())
+            model = await manager.get("")
+            threads = sum(thread.name.startswith("AnyIO") for thread in threading.enumerate())
+            beside.cancel()
+            return sorted(entry["name"] for entry in model["content"]), threads
+
+        names, threads = asyncio.run(listed())
+        assert threads, "Jupyter itself asks no thread any more"
+        launch.list_files_at_once()
+        turns = 0
+        assert asyncio.run(listed()) == (names, 0), "another list, or one that a thread was asked for"
+        assert len(names) == 2001 and turns > 3, f"{len(names)} files, {turns} turns of others"
+        here = threading.get_ident()
+        assert asyncio.run(filemanager.run_sync(threading.get_ident)) != here
+
+
 def impatient() -> None:
     """What connections to kernels wait with looks again soon, and the places where Jupyter waits are where they were."""
     import asyncio
@@ -135,4 +179,5 @@ def impatient() -> None:
 
 
 if __name__ == "__main__":
-    {"same": same, "makers": makers, "deferred": deferred, "another_interpreter": another_interpreter, "impatient": impatient}[sys.argv[1]]()
+    {"same": same, "makers": makers, "deferred": deferred, "another_interpreter": another_interpreter, "impatient": impatient,
+     "files_at_once": files_at_once}[sys.argv[1]]()
