@@ -64,9 +64,10 @@ def plain(rootfs: Path) -> float:
 
 def events(database: Path, workspace: str) -> list[dict]:
     """The steps of a launch, as the engine recorded them."""
+    # They are written when whoever watches has been told.
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        row = connection.execute("SELECT events FROM steps WHERE workspace = ?", (workspace,)).fetchone()
-    return json.loads(row[0])
+        select = "SELECT events FROM steps WHERE workspace = ?"
+        return json.loads(wait_for("its steps", lambda: connection.execute(select, (workspace,)).fetchone(), 10, 0.05)[0])
 
 
 def measure() -> tuple[list[dict], int]:

@@ -1,15 +1,18 @@
 """A first kernel that is ready before somebody wants one (`kernel.py`).
 
 One kernel, once: the first that is started gets it if it would be the very same, an ordinary one of the image's Python
-with the variables that it was loaded with, in a home without settings for kernels. Every other is started as usual.
+with the variables that it was loaded with. One that has its shell is no kernel of a home with settings for shells. Every
+other is started as usual.
 """
 
 import json
 import os
 import select
+import shutil
 import site
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 
 KERNEL = __file__.rpartition("/")[0] + "/kernel.py"
@@ -53,10 +56,12 @@ class KernelAhead:
         self.environment = dict(os.environ)
         # What it told when it was ready: where it listens, if it does. Which kernel is told so.
         self.told, self.connection, self.given = False, None, None
+        # What its shell writes until it has a user.
+        self.folder = tempfile.mkdtemp(prefix="kernel-ahead-") if with_shell else ""
         self.ready, ready = os.pipe()
         # As jupyter_client starts them: in a session of its own, with the server's outputs, and ending with the server.
         self.process = subprocess.Popen(
-            [sys.executable, KERNEL, str(ready), "shell" if with_shell else ""], stdin=subprocess.PIPE, pass_fds=[ready], cwd="/",
+            [sys.executable, KERNEL, str(ready), self.folder], stdin=subprocess.PIPE, pass_fds=[ready], cwd="/",
             env={**self.environment, "JPY_PARENT_PID": str(os.getpid())}, start_new_session=True,
         )
         os.close(ready)
@@ -75,8 +80,14 @@ class KernelAhead:
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
+        self.let_go()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def let_go(self) -> None:
+        """Nobody asks any more whether it is ready."""
         if self.ready is not None:
             os.close(self.ready)
+            self.ready = None
 
     def renewed(self) -> "KernelAhead":
         """This one, or where the home has settings for shells one that starts its shell with them."""
@@ -95,7 +106,8 @@ class KernelAhead:
             # Packages in the home come before the image's.
             and not os.path.isdir(site.USER_SITE)
             and self.process.poll() is None
-            and self.wait(0)
+            # One that only loads need not have done so.
+            and (self.wait(0) or not self.folder)
             and (not self.connection or self.given == command[-1] and not home_has_settings())
         )
 
@@ -108,11 +120,14 @@ class KernelAhead:
         chosen = {"transport": manager.transport, "ip": manager.ip, "signature_scheme": manager.session.signature_scheme}
         if manager.curve_publickey or any(self.connection[name] != value for name, value in chosen.items()):
             return
+        ports = LocalPortCache.instance()
         for name in port_names:
-            LocalPortCache.instance().return_port(getattr(manager, name))
+            ports.return_port(getattr(manager, name))
+            ports.currently_used_ports.add(self.connection[name])
             setattr(manager, name, self.connection[name])
         manager.session.key = self.connection["key"].encode()
-        self.given = manager.connection_file
+        # As it will stand in the command.
+        self.given = os.path.realpath(manager.connection_file)
 
     def take(self, command: list[str], directory: str | None, environment: dict[str, str]) -> subprocess.Popen | None:
         """Has it go on as this kernel; none when it has just ended."""
@@ -123,6 +138,7 @@ class KernelAhead:
             self.process.stdin.close()
         except OSError:
             return None
+        self.let_go()
         return self.process
 
     def offer(self, loop, has_user: Callable[[], bool] = lambda: True) -> None:

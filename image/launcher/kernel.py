@@ -12,10 +12,9 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 
-# What the configuration of the image and the arguments below may choose, so that a shell may start without its user.
-EXPECTED_SETTINGS = {"HistoryManager", "IPKernelApp"}
+# What the image's configuration and the arguments below may choose, so that a shell may start without its user.
+EXPECTED_SETTINGS = {"HistoryManager": {"connection_options"}, "IPKernelApp": {"connection_file"}}
 
 
 def load() -> None:
@@ -41,22 +40,25 @@ def image_has_settings() -> bool:
 
     application = IPKernelApp()
     application.parse_command_line(["-f", "nowhere"])
+    folders = [*ENV_CONFIG_DIRS, *SYSTEM_CONFIG_DIRS]
+    application.config_file_paths.extend(folders)
     application.load_config_file()
-    startup = [os.path.join(folder, "startup") for folder in [*ENV_CONFIG_DIRS, *SYSTEM_CONFIG_DIRS]]
-    return "PYTHONSTARTUP" in os.environ or any(map(os.path.isdir, startup)) or not set(application.config) <= EXPECTED_SETTINGS
+    others = (set(chosen) - EXPECTED_SETTINGS.get(part, set()) for part, chosen in application.config.items())
+    startup = (os.path.isdir(os.path.join(folder, "startup")) for folder in folders)
+    return "PYTHONSTARTUP" in os.environ or any(startup) or any(others)
 
 
 class Shell:
     """A kernel with its sockets and its shell, which is nobody's yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         from ipykernel.kernelapp import IPKernelApp
 
         variables = dict(os.environ)
-        self.folder = tempfile.mkdtemp(prefix="kernel-ahead-")
-        os.environ["IPYTHONDIR"] = os.path.join(self.folder, "ipython")
+        self.folder = folder
+        os.environ["IPYTHONDIR"] = os.path.join(folder, "ipython")
         self.application = IPKernelApp.instance()
-        self.application.initialize(["-f", os.path.join(self.folder, "connection.json")])
+        self.application.initialize(["-f", os.path.join(folder, "connection.json")])
         del os.environ["IPYTHONDIR"]
         # For example which backend Matplotlib has in a kernel.
         self.chosen = {name: value for name, value in os.environ.items() if variables.get(name) != value}
@@ -65,15 +67,19 @@ class Shell:
     def rehearse(self) -> None:
         """Runs a cell, so that what the first one loads is loaded; nothing of it is kept."""
         shell = self.application.shell
-        names = dict(shell.user_ns)
+        names, hidden = dict(shell.user_ns), dict(shell.user_ns_hidden)
         shell.run_cell("6 * 7", store_history=True)
         shell.displayhook.flush()
+        # Of the class, not of this history: the user's would have it.
+        shell.history_manager.outputs.clear()
+        shell.last_execution_result = None
         # The user's takes its place; to end this one takes as long as a cell.
         shell.history_manager.close()
         shell.configurables.remove(shell.history_manager)
         shell.execution_count = 1
-        shell.user_ns.clear()
-        shell.user_ns.update(names)
+        for kept, before in ((shell.user_ns, names), (shell.user_ns_hidden, hidden)):
+            kept.clear()
+            kept.update(before)
 
     def connection(self) -> dict[str, object]:
         """Where it listens, and what its messages are signed with."""
@@ -109,9 +115,9 @@ class Shell:
 def main() -> None:
     # The folder of this script: a kernel has none.
     del sys.path[0]
-    ready, with_shell = int(sys.argv[1]), sys.argv[2] == "shell"
+    ready, folder = int(sys.argv[1]), sys.argv[2]
     load()
-    shell = Shell() if with_shell and not image_has_settings() else None
+    shell = Shell(folder) if folder and not image_has_settings() else None
     os.write(ready, json.dumps(shell and shell.connection()).encode() + b"\n")
     os.close(ready)
     told = sys.stdin.buffer.readline()

@@ -25,7 +25,7 @@ shell = get_ipython()
 connection = get_connection_info(unpack=True)
 print(json.dumps({"command": command, "flags": str(sys.flags), "path": sys.path, "arguments": sys.argv[:2], "name": __name__,
                   "folder": os.getcwd(), "random": os.urandom(8).hex(), "hash": hash("a"), "key": connection["key"].decode(),
-                  "names": names, "count": shell.execution_count, "inputs": len(In), "outputs": Out, "folders": list(map(str, _dh)),
+                  "names": names, "count": shell.execution_count, "inputs": len(In), "outputs": Out, "kept": len(shell.history_manager.outputs), "last": repr(shell.last_execution_result), "hidden": sorted(shell.user_ns_hidden), "folders": list(map(str, _dh)),
                   "started_in": shell.starting_dir, "profile": shell.profile_dir.location, "settings": shell.ipython_dir,
                   "parts": sorted(type(part).__name__ for part in shell.configurables), "shell": sorted(shell.config),
                   "connection": get_connection_file() == sys.argv[2], "history": str(shell.history_manager.hist_file),
@@ -67,8 +67,10 @@ def members(product: Product) -> list[str]:
 
 
 def events(product: Product, workspace: str) -> list[dict]:
+    # They are written when whoever watches has been told.
     with contextlib.closing(sqlite3.connect(f"file:{product.home}/engine/engine.db?mode=ro", uri=True)) as database:
-        return json.loads(database.execute("SELECT events FROM steps WHERE workspace = ?", [workspace]).fetchone()[0])
+        select = "SELECT events FROM steps WHERE workspace = ?"
+        return json.loads(wait_for("its steps", lambda: database.execute(select, [workspace]).fetchone(), 10, 0.05)[0])
 
 
 def was_claimed(product: Product, workspace: str) -> bool:

@@ -157,7 +157,7 @@ impl Launch {
         let lock = self.supervisor.home_lock(&owner.id);
         let one = lock.lock().await;
         let (age, pid) = (member.age(), member.pid);
-        // The claim first: it is asked for, and goes on beside what the home needs.
+        // The claim is asked for first, and the helper begins with it while the home is looked at.
         let (claimed, home) = tokio::join!(member.claim(&self.supervisor, plan), self.home(&row));
         let claimed = claimed?;
         let home = HomeSpec { backend: home?, mount_path: row.private.template.spec.home.mount_path.clone() };

@@ -97,7 +97,7 @@ ALTER TABLE workspace DROP COLUMN report;
 /// How often to look whether the log of the database is long.
 const LOG_LOOK: Duration = Duration::from_secs(5);
 /// From how many bytes on it is.
-const LOG_SIZE: u64 = 1 << 20;
+const LOG_SIZE: u64 = 4 << 20;
 /// At how many pages of 4 KiB whoever writes has to shorten it, should nobody else have done so.
 const LOG_PAGES: u32 = 16_000;
 
@@ -135,7 +135,7 @@ pub(crate) async fn keep_log_short(database: PathBuf) {
             connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
         });
         if let Ok(Err(error)) = moved.await {
-            tracing::warn!(%error, "the log of the engine's database was not shortened");
+            tracing::warn!(%error, "the log of the engine's database was not moved");
         }
     }
 }
@@ -155,6 +155,8 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL").map_err(database)?;
         connection.busy_timeout(Duration::from_secs(5)).map_err(database)?;
         connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(database)?;
+        // Whoever writes first after the log was moved makes its file short; otherwise it would look long for ever.
+        connection.pragma_update(None, "journal_size_limit", 0).map_err(database)?;
         let migrations = Migrations::new(vec![M::up(SCHEMA), M::up(ARRIVALS), M::up(LAUNCHES)]);
         migrations.to_latest(&mut connection).map_err(|error| {
             Problem::engine(

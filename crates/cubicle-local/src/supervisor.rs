@@ -184,6 +184,8 @@ impl Supervisor {
         if let Err(problem) = self.store.settle().await {
             if let Err(problem) = self.delete(&id, false).await {
                 tracing::error!(workspace = %id, %problem, "a launch that was not recorded could not be taken back");
+                // Its record cannot be written, its sandbox ends all the same.
+                let _ = self.tear_down(&id).await;
             }
             return Err(problem);
         }
@@ -234,8 +236,7 @@ impl Supervisor {
         *locked(&live.launch) = Some(launch);
     }
 
-    /// Tells everybody who watches; what happened is kept on the disk once the launch is over, because every
-    /// write there is waited for.
+    /// Tells everybody who watches; what happened is kept once the launch is over.
     pub(crate) fn record_event(self: &Arc<Self>, id: &WorkspaceId, event: StepEvent) {
         let live = self.live(id);
         let over = event.is_last();
@@ -258,11 +259,7 @@ impl Supervisor {
 
     /// The events so far, and a receiver that changes when there are more.
     pub(crate) fn events(&self, id: &WorkspaceId) -> Result<(Vec<StepEvent>, watch::Receiver<usize>), Problem> {
-        // Of a launch that this process has seen something is there, without a look into the database at each of its steps.
-        let seen = locked(&self.live).get(id).is_some_and(|live| !locked(&live.events).is_empty());
-        if !seen {
-            self.store.row(id)?;
-        }
+        self.store.row(id)?;
         let live = self.live(id);
         let receiver = live.changed.subscribe();
         let events = locked(&live.events).clone();
@@ -276,7 +273,7 @@ impl Supervisor {
         trace: Option<TraceParent>,
     ) -> Result<Workspace, Problem> {
         let live = self.live(id);
-        let _one = live.lifecycle.lock().await;
+        let one = live.lifecycle.lock().await;
         let row = self.store.row(id)?;
         if row.workspace.state.is_live() {
             return Err(Problem::conflict(
@@ -307,7 +304,14 @@ impl Supervisor {
             remove_folder(&self.layout.workspace(&earlier));
         }
         self.spawn_launch(id, member, trace);
-        self.store.settle().await?;
+        if let Err(problem) = self.store.settle().await {
+            drop(one);
+            if let Err(problem) = self.stop(id, "its start was not recorded").await {
+                tracing::error!(workspace = %id, %problem, "a start that was not recorded could not be taken back");
+                let _ = self.tear_down(id).await;
+            }
+            return Err(problem);
+        }
         Ok(row.workspace)
     }
 

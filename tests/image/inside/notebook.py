@@ -199,6 +199,27 @@ def user_later() -> None:
         assert not [path for path in Path("/tmp").glob("kernel-ahead-*")], "the folder of the time before is still there"
 
 
+def image_with_settings() -> None:
+    """What an image says of how shells start is done for its user, and not before."""
+    os.environ["CUBICLE_USER_LATER"] = "1"
+    site = Path("/usr/local/etc/ipython")
+    for name, text in (
+        ("ipython_kernel_config.py", "c.IPKernelApp.exec_lines = ['began_in = __import__(\"os\").getcwd()']"),
+        ("ipython_config.json", json.dumps({"InteractiveShell": {"colors": "linux"}})),
+        ("startup/10-began.py", "began_in = __import__('os').getcwd()"),
+    ):
+        (site / name).parent.mkdir(exist_ok=True)
+        (site / name).write_text(f"{text}\n")
+        with notebook():
+            (waiting,) = waiting_kernels()
+            told = run_cell("import os; print(os.getpid(), globals().get('began_in'), get_ipython().colors)").split()
+            assert told[0] == waiting, "one that only loads was not used"
+            assert told[1:] == (["None", "linux"] if "colors" in text else ["/home/user", "neutral"]), (name, told)
+        (site / name).unlink()
+        if "/" in name:
+            (site / name).parent.rmdir()
+
+
 def user_later_with_settings() -> None:
     """Settings for kernels that a user has made in the meantime count for the first kernel as well."""
     os.environ["CUBICLE_USER_LATER"] = "1"
@@ -214,6 +235,7 @@ def user_later_with_settings() -> None:
             (profile / name).write_text(f"{text}\n")
             assert run_cell(cell) == "linux\n", f"{name} does not count"
             assert not waiting_kernels(), "the kernel that was not wanted is still there"
+            assert not list(Path("/tmp").glob("kernel-ahead-*")), "its folder is still there"
         (profile / name).unlink()
 
 
