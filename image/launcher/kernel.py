@@ -7,6 +7,7 @@ what it writes in a folder that is thrown away. Where the image or the home has 
 starts, everything is loaded and the shell starts later, with them.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -118,7 +119,9 @@ def main() -> None:
     ready, folder = int(sys.argv[1]), sys.argv[2]
     load()
     shell = Shell(folder) if folder and not image_has_settings() else None
-    os.write(ready, json.dumps(shell and shell.connection()).encode() + b"\n")
+    # Whoever took it before it was ready does not ask any more.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(ready, json.dumps(shell and shell.connection()).encode() + b"\n")
     os.close(ready)
     told = sys.stdin.buffer.readline()
     if not told:

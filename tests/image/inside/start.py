@@ -4,6 +4,7 @@ import _sre
 import importlib
 import importlib.util
 import marshal
+import os
 import re._compiler as compiler
 import sys
 import threading
@@ -91,7 +92,6 @@ def files_at_once() -> None:
     """A list of files asks no thread, is the same, and leaves others their turns; what may take long still has a thread."""
     import asyncio
     import inspect
-    import os
     import tempfile
     import threading
 
@@ -129,6 +129,29 @@ def files_at_once() -> None:
         assert len(names) == 2001 and turns > 3, f"{len(names)} files, {turns} turns of others"
         here = threading.get_ident()
         assert asyncio.run(filemanager.run_sync(threading.get_ident)) != here
+
+
+def taken_while_it_loads() -> None:
+    """A kernel that only loads may be taken before it has done so, and works."""
+    import ahead
+    from jupyter_client.blocking import BlockingKernelClient
+    from jupyter_client.connect import write_connection_file
+
+    os.environ["HOME"] = "/tmp"
+    kernel = ahead.KernelAhead(with_shell=False)
+    file, _ = write_connection_file("/tmp/taken.json")
+    command = [*ahead.COMMAND, "-f", file]
+    assert kernel.fits(command, dict(os.environ), {}) and not kernel.told
+    process = kernel.take(command, "/tmp", dict(os.environ))
+    client = BlockingKernelClient(connection_file=file)
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=30)
+        assert process.poll() is None
+    finally:
+        client.stop_channels()
+        process.kill()
 
 
 def impatient() -> None:
@@ -180,4 +203,4 @@ def impatient() -> None:
 
 if __name__ == "__main__":
     {"same": same, "makers": makers, "deferred": deferred, "another_interpreter": another_interpreter, "impatient": impatient,
-     "files_at_once": files_at_once}[sys.argv[1]]()
+     "files_at_once": files_at_once, "taken_while_it_loads": taken_while_it_loads}[sys.argv[1]]()
