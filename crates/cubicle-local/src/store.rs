@@ -1,5 +1,7 @@
 //! The engine's state in SQLite: templates, workspaces, homes. One writer: this process.
 
+mod log;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine;
 use crate::settle::secret;
+use log::{LOG_PAGES, log_of};
+
+pub(crate) use log::keep_log_short;
 
 /// What the engine alone knows about a workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,13 +99,6 @@ ALTER TABLE workspace DROP COLUMN events;
 ALTER TABLE workspace DROP COLUMN report;
 ";
 
-/// How often to look whether the log of the database is long.
-const LOG_LOOK: Duration = Duration::from_secs(5);
-/// From how many bytes on it is.
-const LOG_SIZE: u64 = 4 << 20;
-/// At how many pages of 4 KiB whoever writes has to shorten it, should nobody else have done so.
-const LOG_PAGES: u32 = 16_000;
-
 /// A connection that waits for the disk again when this is dropped.
 struct Light<'a>(MutexGuard<'a, Connection>);
 
@@ -118,34 +116,6 @@ CREATE TABLE arrival (template TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
 CREATE INDEX arrival_at ON arrival (at);
 CREATE TABLE reservation (id TEXT PRIMARY KEY, at INTEGER NOT NULL, document TEXT NOT NULL) STRICT;
 ";
-
-/// Moves what was written from the log into the database from time to time. SQLite would let a launch do that which
-/// happens to write the thousandth page, and wait for the disk twice (its "Write-Ahead Logging", chapter 3).
-pub(crate) async fn keep_log_short(database: PathBuf) {
-    let log = log_of(&database);
-    loop {
-        tokio::time::sleep(LOG_LOOK).await;
-        let (database, size) = (database.clone(), std::fs::metadata(&log).map_or(0, |log| log.len()));
-        if size < LOG_SIZE {
-            continue;
-        }
-        let moved = tokio::task::spawn_blocking(move || {
-            // Of its own, so that nobody waits for it: a passive one hinders neither readers nor the writer.
-            let connection = Connection::open(database)?;
-            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-        });
-        if let Ok(Err(error)) = moved.await {
-            tracing::warn!(%error, "the log of the engine's database was not moved");
-        }
-    }
-}
-
-/// The log of a database (SQLite, "Write-Ahead Logging", chapter 2).
-fn log_of(database: &Path) -> PathBuf {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
-}
 
 impl Store {
     /// Opens or creates the database. A file of a newer version is refused and left as it is.
@@ -240,18 +210,6 @@ impl Store {
             transaction.execute(insert, values).map_err(database)?;
             arrived(&transaction, template, *created_at)?;
             transaction.commit().map_err(database)
-        })
-    }
-
-    /// Waits until the disk has what was written so far, as every durable write does for itself: what is not in the
-    /// log any more was moved into the database, and waited for.
-    pub(crate) async fn settle(&self) -> Result<(), Problem> {
-        let log = self.log.clone();
-        let synced = tokio::task::spawn_blocking(move || std::fs::File::open(&log)?.sync_data()).await;
-        let synced = synced.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        synced.map_err(|error| {
-            let log = self.log.display();
-            Problem::engine(format!("{log} is not on the disk: {error}"), "check the disk for space and errors")
         })
     }
 
