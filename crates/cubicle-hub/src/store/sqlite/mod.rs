@@ -241,6 +241,27 @@ mod tests {
         assert!(store.ping().await.is_err());
     }
 
+    #[tokio::test]
+    async fn a_new_ticket_does_not_wait_for_the_disk_and_its_use_does() {
+        use crate::secret::{Digest, Purpose};
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = File::open(directory.path()).expect("a new store");
+        // 1 is NORMAL, 2 is FULL.
+        let mode = || -> i64 {
+            let writer = store.writer.lock().expect("unpoisoned");
+            writer.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("a mode")
+        };
+        let of = |purpose| Digest::of(purpose, "any");
+        let workspace: cubicle_core::name::WorkspaceId = "w-000000000001".parse().expect("an id");
+        // Of nobody's session, so that it is refused; how it would be written is what counts.
+        let until = jiff::Timestamp::now();
+        let refused = store.issue_ticket(of(Purpose::Ticket), of(Purpose::Session), workspace.clone(), until).await;
+        assert!(refused.is_err());
+        assert_eq!(mode(), 1);
+        assert!(!store.redeem_ticket(of(Purpose::Ticket), workspace, of(Purpose::Grant)).await.expect("asked"));
+        assert_eq!(mode(), 2, "one that is used up must not come back after a power cut");
+    }
+
     #[test]
     fn a_file_that_is_no_database_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
