@@ -86,6 +86,9 @@ def start_cilium(cluster: Cluster, node: str, mode: str) -> None:
         "--socket-path=/run/cilium/cilium.sock",
         f"--lib-dir={library}",
     ]
+    without = cluster.read()["options"]["without_labels"]
+    if without:
+        command.append(f"--labels=k8s:!{without}")
     # Both nodes see a /run of their own, so the plugin's usual socket path is right on both.
     environment = {"K8S_NODE_NAME": node, "PATH": search_path(LLVM)}
     start_program(cluster, node, f"{node}-cilium", command, environment)
