@@ -107,7 +107,7 @@ mod tests {
     fn asked() -> Pod {
         let (settings, identity, template) = (settings(), identity(), template());
         let location = crate::names::Location::of(settings.tenancy, &identity);
-        crate::objects::workspace(&request(&settings, &identity, &location, &template)).expect("made").pod
+        crate::objects::pod(&request(&settings, &identity, &location, &template)).expect("made")
     }
 
     fn changed(change: impl FnOnce(&mut Value)) -> Vec<String> {

@@ -20,6 +20,8 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "cubicle")
 pub const SCHEDULED: &str = "Scheduled";
 /// The workspace that an object belongs to.
 pub const WORKSPACE: &str = "cubicle.dev/workspace";
+/// Which doors a pod has: the name of the policy that opens them.
+pub const DOORS: &str = "cubicle.dev/doors";
 /// The user that an object belongs to; on a pod, the identifier of its [`Location`].
 pub const OWNER: &str = "cubicle.dev/owner";
 /// On a tenant's namespace and everything in it: the namespace's own name.
@@ -30,6 +32,8 @@ pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Keeps a workspace until everything of it is gone.
 pub const FINALIZER: &str = "cubicle.dev/workspace";
+/// The name of what a tenant's namespace has one of: its quota, its limits, and the account of every pod in it.
+pub const TENANT_OBJECT: &str = "tenant";
 /// The name of the container.
 pub const CONTAINER: &str = "workspace";
 
@@ -120,7 +124,8 @@ pub fn trace(workspace: &Workspace) -> Option<TraceParent> {
     (launch.parse() == Ok(workspace.spec.launch)).then(|| place.parse().ok()).flatten()
 }
 
-fn digits(text: &str) -> String {
+/// 130 bits of the hash of a text, as part of a name.
+pub(crate) fn digits(text: &str) -> String {
     let normal: String = text.nfc().collect();
     let hash = Sha256::digest(normal.as_bytes());
     hash.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).take(DIGITS).collect()

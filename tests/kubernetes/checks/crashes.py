@@ -16,6 +16,7 @@ from product import Failed, Suite, check, wait_for
 STABLE = 45
 # Workspaces that stand at once; more than the nodes have room for would only fail.
 KEPT = 8
+UNCLAIMED = "cubicle.dev/unclaimed"
 VICTIMS = ("controller", "hub", "kube-apiserver", "node-1-kubelet", "node-2-kubelet")
 
 
@@ -120,8 +121,12 @@ def cases(suite: Suite, bench: Bench, count: int) -> None:
         owners = {f"cubicle-u-{number:0>12}" for number in range(1, site.made + 1)} | {
             f"cubicle-{one['spec']['owner']['id']}" for one in known.values()
         }
+        # Or whose home says whose it is: one that was claimed is named after nobody.
+        homes = site.trial.get("pvc", "-A", "-l", "cubicle.dev/owner")["items"]
+        homes = {one["metadata"]["namespace"]: one["metadata"]["labels"]["cubicle.dev/owner"] for one in homes}
         for one in site.trial.get("namespaces", "-l", "cubicle.dev/tenant")["items"]:
-            check(one["metadata"]["name"] in owners, f"{one['metadata']['name']} is nobody's")
+            where, notes = one["metadata"]["name"], one["metadata"].get("annotations", {})
+            check(where in owners or (where in homes and UNCLAIMED not in notes), f"{where} is nobody's: {homes.get(where)}, {notes}")
         site.delete(*made)
         bench.enforcer_follows()
         left = site.trial.get("pods", "-A", "-l", "cubicle.dev/workspace")["items"]
@@ -129,8 +134,11 @@ def cases(suite: Suite, bench: Bench, count: int) -> None:
         check(left == set(running) - set(made), f"pods are left: {left}")
         for name, state in over.items():
             where = namespace_of(name)
-            accounts = site.trial.get("serviceaccounts", "-n", where, "-l", "cubicle.dev/workspace")
-            check(not accounts["items"], "an account is left")
+            # Nothing stands twice, and nothing of a workspace stands without it.
+            for kind, most in (("serviceaccounts", 2), ("networkpolicies", 2), ("resourcequotas", 1), ("limitranges", 1)):
+                there = site.trial.get(kind, "-n", where)["items"]
+                check(len(there) <= most, f"{where} has the {kind} {[one['metadata']['name'] for one in there]}")
+                check(not any(one["metadata"].get("ownerReferences") for one in there), f"{kind} of {where} have owners")
             homes = site.trial.get("pvc", "-n", where)["items"] if state == "running" else ["not made by every launch"]
             check(homes, f"the home of {name} is gone")
 

@@ -84,11 +84,6 @@ def no_process_limit(bench: Bench) -> Iterator[None]:
 # === what administrators do ===
 
 
-def _doors(where: str) -> str:
-    """The name of the workspace's own policy: workspace and user are numbered alike here."""
-    return f"w-{where.removeprefix('cubicle-u-')}"
-
-
 def wrong_namespace(bench: Bench, where: str) -> list[tuple[list[str], dict | None]]:
     """The policies are there, in a namespace where nobody is."""
     here = bench.trial.get("networkpolicy", "-n", where)["items"]
@@ -101,10 +96,12 @@ def wrong_namespace(bench: Bench, where: str) -> list[tuple[list[str], dict | No
 
 def selects_nothing(bench: Bench, where: str) -> list[tuple[list[str], dict | None]]:
     """The policies are there, and select no pod."""
+    names = [one["metadata"]["name"] for one in bench.trial.get("networkpolicy", "-n", where)["items"]]
+    check(len(names) == 2, f"{where} has the policies {names}")
     nobody = '{"spec": {"podSelector": {"matchLabels": {"app": "nobody"}}}}'
     return [
         (["patch", "networkpolicy", name, "-n", where, "--type=merge", "-p", nobody], None)
-        for name in ("default-deny", _doors(where))
+        for name in names
     ]
 
 

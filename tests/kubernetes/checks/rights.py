@@ -101,5 +101,8 @@ def cases(suite: Suite, site: Site, control: str) -> None:
                 said = trial.kubectl("auth", "can-i", *words, "-n", namespace)
                 check(said.strip() == "yes", f"the control, an administrator, may not {' '.join(words)}")
         anybody = reviewed(trial, "default:default", tenant)
-        more = reviewed(trial, f"{tenant}:{control}", tenant) - anybody
+        account = trial.get("pod", control, "-n", tenant)["spec"]["serviceAccountName"]
+        # Nobody asks whether an account is there before it may be impersonated.
+        trial.get("serviceaccount", account, "-n", tenant)
+        more = reviewed(trial, f"{tenant}:{account}", tenant) - anybody
         check(not more, f"a tenant's account may {sorted(more)}")

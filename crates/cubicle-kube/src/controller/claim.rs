@@ -22,12 +22,13 @@ use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::open::{keep, record, wait_until_it_answers};
-use super::reconcile::{Error, Place};
+use super::place::Place;
+use super::reconcile::Error;
 use super::status::{reason, say, set};
 use super::traces::{self, Proof};
 use super::{Context, MANAGER, decide, walls};
 use crate::engine::moment;
-use crate::names::{self, Location, OWNER};
+use crate::names::{self, DOORS, Location, OWNER};
 use crate::objects::{self, Request};
 use crate::resources::{Identity, Route, Template, Workspace, WorkspaceStatus};
 use crate::surroundings::address;
@@ -101,7 +102,7 @@ pub(super) async fn claim(workspace: &Workspace, context: &Context, place: &Plac
     let token = context.route_key.token(request.uid, &nonce);
     let before = tokio::try_join!(
         async { unusable(workspace, context, &document).await.map_err(Error::from) },
-        async { Ok(walls::digests(context, workspace, pod).await?) },
+        async { Ok(walls::digests(context, pod).await?) },
         async { earlier(context, workspace).await.map_err(Error::from) },
         async { Ok(wait_until_it_answers(door, token.expose_secret(), &place.pods, pod, NOTEBOOK).await) },
     )?;
@@ -109,6 +110,7 @@ pub(super) async fn claim(workspace: &Workspace, context: &Context, place: &Plac
     let changed = walls::differences(&status.walls, &now);
     let why = unusable
         .or_else(|| (!changed.is_empty()).then(|| changed.join("; ")))
+        .or_else(|| (pod.labels().get(DOORS) != Some(&objects::doors_name(&request))).then(|| OTHER_DOORS.to_owned()))
         .or_else(|| answers.err())
         .or_else(|| report.is_none().then(|| "its report is gone".to_owned()));
     let (Some(report), None) = (report, &why) else {
@@ -124,6 +126,9 @@ pub(super) async fn claim(workspace: &Workspace, context: &Context, place: &Plac
     }
     open(workspace, context, (&request, &document), status, report, door).await
 }
+
+/// Of one that was made under other settings.
+const OTHER_DOORS: &str = "its doors are not those that the site's settings ask for now";
 
 /// Why nobody should get it any more.
 pub(super) async fn unusable(

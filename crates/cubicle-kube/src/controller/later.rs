@@ -19,8 +19,9 @@ use kube::{Api, ResourceExt};
 
 use super::decide::phase_of;
 use super::open::{keep, record, secret};
+use super::place::Place;
 use super::proving::{Proving, try_walls};
-use super::reconcile::{Error, Place, remove};
+use super::reconcile::{Error, remove};
 use super::status::{reason, set};
 use super::{Context, MANAGER, apply, egress, manifests, walls};
 use crate::names;
@@ -54,7 +55,7 @@ pub(super) async fn look(workspace: &Workspace, context: &Context, place: &Place
     let Some(workspace) = &idle(workspace, context, &status, &document.spec.idle).await? else {
         return Ok(Action::requeue(Duration::from_millis(500)));
     };
-    let now = walls::digests(context, workspace, pod).await?;
+    let now = walls::digests(context, pod).await?;
     let changed = walls::differences(&status.walls, &now);
     let known = status.conditions.iter().find(|one| one.type_ == "Proven");
     let said: String = changed.join("; ").chars().take(900).collect();
@@ -114,7 +115,7 @@ async fn see(
     let window = surroundings.window();
     let request = place.request(workspace, context, document, &window);
     let unproven = |why: String, changed| Ok(Seen { report: None, unproven: Some(why), changed });
-    let asked = match objects::twin(&request, &node) {
+    let asked = match objects::twin(&request, pod) {
         Ok(asked) => asked,
         Err(problem) => return unproven(problem.what, changed),
     };

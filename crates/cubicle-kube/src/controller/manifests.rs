@@ -142,22 +142,22 @@ mod tests {
 
     use super::*;
     use crate::objects::tests::{identity, request, settings, template};
-    use crate::objects::{tenant, workspace};
+    use crate::objects::{pod, tenant};
 
     /// Everything that Cubicle itself makes for one workspace.
     fn made() -> Vec<Value> {
         let (settings, identity, template) = (settings(), identity(), template());
         let location = crate::names::Location::of(settings.tenancy, &identity);
         let request = request(&settings, &identity, &location, &template);
-        let (tenant, built) = (tenant(&request).expect("made"), workspace(&request).expect("made"));
+        let (tenant, pod) = (tenant(&request).expect("made"), pod(&request).expect("made"));
         vec![
             json!(tenant.namespace),
             json!(tenant.quota),
             json!(tenant.limits),
+            json!(tenant.account),
             json!(tenant.deny),
-            json!(built.account),
-            json!(built.doors),
-            json!(built.pod),
+            json!(tenant.doors),
+            json!(pod),
         ]
     }
 

@@ -8,6 +8,7 @@ mod later;
 mod lease;
 mod manifests;
 mod open;
+mod place;
 mod pool;
 mod proving;
 mod reconcile;

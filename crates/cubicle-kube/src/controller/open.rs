@@ -202,7 +202,7 @@ async fn attempt(
     // is made meanwhile, while the gate still dials what it dials from its first instruction on.
     let addresses = [ip];
     let (walls, _, begun) = tokio::try_join!(
-        async { Ok(walls::digests(context, workspace, pod).await?) },
+        async { Ok(walls::digests(context, pod).await?) },
         egress::admit(context, workspace, request, &addresses, egress.as_ref()),
         Proving::begin(context, request, &node, egress.clone(), nonce),
     )?;

@@ -20,11 +20,12 @@ use kube::{Api, ResourceExt};
 
 use super::apply::{self, Failure};
 use super::decide::{self, Next};
+use super::place::{Found, Place, find, template};
 use super::status::{reason, say, set};
 use super::{Context, MANAGER, claim};
-use crate::names::{FINALIZER, Location, SCHEDULED};
-use crate::objects::{self, Request};
-use crate::resources::{Identity, Template, Workspace, WorkspaceStatus};
+use crate::names::{FINALIZER, SCHEDULED};
+use crate::objects;
+use crate::resources::{Workspace, WorkspaceStatus};
 use crate::surroundings;
 
 /// Between two looks at something that changes without an event.
@@ -133,87 +134,6 @@ pub(crate) fn after_error(workspace: Arc<Workspace>, error: &Error, context: Arc
     Action::requeue(wait)
 }
 
-/// What is there of this workspace now.
-pub(super) struct Place {
-    pub(super) identity: Identity,
-    pub(super) location: Location,
-    pub(super) pods: Api<Pod>,
-    pub(super) pod: Option<Pod>,
-    /// Whether a twin stands. It is in use by nobody: whoever makes one removes it, unless it was killed.
-    twin: bool,
-}
-
-impl Place {
-    /// What decides about the objects of this launch.
-    pub(super) fn request<'a>(
-        &'a self,
-        workspace: &'a Workspace,
-        context: &'a Context,
-        template: &'a Document,
-        window: &'a [SocketAddr],
-    ) -> Request<'a> {
-        Request {
-            settings: &context.settings,
-            identity: &self.identity,
-            location: &self.location,
-            member: workspace.spec.member,
-            uid: workspace.metadata.uid.as_deref().unwrap_or_default(),
-            launch: workspace.spec.launch,
-            template,
-            gate_key: context.gate_key.public(),
-            window,
-        }
-    }
-}
-
-async fn find(workspace: &Workspace, context: &Context) -> Result<Result<Place, Problem>, kube::Error> {
-    let identity = match workspace.identity() {
-        Ok(identity) => identity,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let location = claim::locate(workspace, &identity, context).await?;
-    let pods = Api::<Pod>::namespaced(context.client.clone(), &location.namespace);
-    let pod = pods.get_opt(identity.id.as_str()).await?;
-    // Twins are made beside what is or was open, and by one reconciliation of it at a time: the one
-    // that stands now was left by a controller that was killed.
-    let mut twin = false;
-    if workspace.status.as_ref().is_some_and(|status| status.opened_at.is_some())
-        && let Some(left) = pods.get_opt(&objects::twin_name(&identity.id)).await?
-    {
-        remove(&pods, &left).await?;
-        twin = true;
-    }
-    Ok(Ok(Place { identity, location, pods, pod, twin }))
-}
-
-/// What a step decides from.
-struct Found {
-    place: Result<Place, Problem>,
-    /// The template, when a launch is on its way.
-    document: Option<Result<Document, Problem>>,
-    /// Whom the gate will dial, when a launch begins.
-    window: Option<Vec<SocketAddr>>,
-}
-
-impl Found {
-    /// All at once, as each request takes its time.
-    async fn read(workspace: &Workspace, context: &Context) -> Result<Self, Error> {
-        let (fresh, run) = (decide::is_fresh(workspace), workspace.spec.run);
-        let state = workspace.status.as_ref().and_then(|status| status.state);
-        let on_its_way = fresh || matches!(state, Some(State::Pending | State::Proving));
-        let (place, document, window) = tokio::try_join!(
-            find(workspace, context),
-            when(run && on_its_way, template(workspace, context)),
-            when(run && fresh, surroundings::window(&context.client, &context.settings)),
-        )?;
-        Ok(Self { place, document, window })
-    }
-}
-
-async fn when<T>(wanted: bool, read: impl Future<Output = Result<T, kube::Error>>) -> Result<Option<T>, kube::Error> {
-    if wanted { read.await.map(Some) } else { Ok(None) }
-}
-
 async fn step(workspace: &Workspace, context: &Context, found: Found) -> Result<Action, Error> {
     let Found { place, document, window } = found;
     let place = match place {
@@ -299,19 +219,6 @@ async fn step(workspace: &Workspace, context: &Context, found: Found) -> Result<
         // What needs a pod is not decided without one.
         (Next::Remove | Next::Look | Next::Claim, None) => Ok(Action::requeue(SOON)),
     }
-}
-
-async fn template(workspace: &Workspace, context: &Context) -> Result<Result<Document, Problem>, kube::Error> {
-    let name = &workspace.spec.template;
-    let api = Api::<Template>::all(context.client.clone());
-    let Some(template) = api.get_opt(name).await? else {
-        let shown = name.escape_default();
-        return Ok(Err(Problem::not_found(
-            format!("there is no template \"{shown}\""),
-            "list them with `kubectl get templates`",
-        )));
-    };
-    Ok(template.document().and_then(|document| context.settings.can_provide(&document).map(|()| document)))
 }
 
 /// A new launch: nothing of an earlier one is left, and what the gate will dial is settled.
@@ -406,8 +313,8 @@ async fn launch(
 ) -> Result<Action, Error> {
     let window = window(workspace);
     let request = place.request(workspace, context, document, &window);
-    let desired = objects::tenant(&request).and_then(|tenant| Ok((tenant, objects::workspace(&request)?)));
-    let (tenant, built) = match desired {
+    let desired = objects::tenant(&request).and_then(|tenant| Ok((tenant, objects::pod(&request)?)));
+    let (tenant, desired) = match desired {
         Ok(desired) => desired,
         Err(problem) => {
             let written = write(begun, context).await?;
@@ -416,16 +323,17 @@ async fn launch(
         }
     };
     if let Some(pod) = &place.pod {
-        return super::open::prove_and_open(workspace, context, &place.pods, pod, &built.pod, &request).await;
+        return super::open::prove_and_open(workspace, context, &place.pods, pod, &desired, &request).await;
     }
-    let (written, walls) = tokio::join!(write(begun, context), apply::walls(context, &tenant, &built));
+    let (written, walls) =
+        tokio::join!(write(begun, context), Box::pin(apply::walls(context, &tenant, &place.standing)));
     let written = written?;
     let workspace = written.as_ref().unwrap_or(workspace);
     let made = async {
         walls?;
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         // Never a second one: the name is the workspace's.
-        place.pods.create(&parameters, &built.pod).await.map_err(|error| apply::sort("the pod", error))
+        place.pods.create(&parameters, &desired).await.map_err(|error| apply::sort("the pod", error))
     };
     match made.await {
         Ok(pod) => {

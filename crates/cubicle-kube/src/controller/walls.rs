@@ -14,34 +14,29 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Context;
-use crate::names::WORKSPACE;
-use crate::resources::Workspace;
+use crate::names::{DOORS, TENANT_OBJECT};
 
 /// Digests of everything that is part of this workspace's walls, by kind and name.
-pub(super) async fn digests(
-    context: &Context,
-    workspace: &Workspace,
-    pod: &Pod,
-) -> Result<BTreeMap<String, String>, kube::Error> {
+pub(super) async fn digests(context: &Context, pod: &Pod) -> Result<BTreeMap<String, String>, kube::Error> {
     let namespace = pod.namespace().unwrap_or_default();
     let client = &context.client;
-    let id = workspace.name_any();
     let everything = ListParams::default();
     let policies = Api::<NetworkPolicy>::namespaced(client.clone(), &namespace);
     let quotas = Api::<ResourceQuota>::namespaced(client.clone(), &namespace);
     let limits = Api::<LimitRange>::namespaced(client.clone(), &namespace);
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), &namespace);
     let namespaces = Api::<Namespace>::all(client.clone());
+    let own = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or(TENANT_OBJECT);
     let (policies, quotas, limits, account, namespace) = tokio::try_join!(
         policies.list(&everything),
         quotas.list(&everything),
         limits.list(&everything),
-        accounts.get_opt(&id),
+        accounts.get_opt(own),
         namespaces.get_opt(&namespace),
     )?;
     let mut found = BTreeMap::new();
     found.insert(key(pod), digest(&pod_value(pod, &context.settings.allowed_annotations)));
-    for policy in policies.items.iter().filter(|policy| !is_of_another(policy, &id)) {
+    for policy in policies.items.iter().filter(|policy| !is_of_others(policy, pod)) {
         found.insert(key(policy), digest(&json!(policy.spec)));
     }
     for quota in &quotas.items {
@@ -70,13 +65,14 @@ pub(super) fn differences(proven: &BTreeMap<String, String>, now: &BTreeMap<Stri
     gone.chain(other).collect()
 }
 
-/// The doors of another workspace in the same namespace: they select that one's pods alone.
-fn is_of_another(policy: &NetworkPolicy, id: &str) -> bool {
+/// The doors of others in the same namespace: they select pods alone that have these, and this one has not.
+fn is_of_others(policy: &NetworkPolicy, pod: &Pod) -> bool {
     let Some(selector) = policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()) else { return false };
     let labels = selector.match_labels.as_ref();
     selector.match_expressions.iter().flatten().next().is_none()
         && labels.is_some_and(|labels| {
-            labels.len() == 1 && labels.get(WORKSPACE).is_some_and(|other| *other == policy.name_any() && other != id)
+            labels.len() == 1
+                && labels.get(DOORS).is_some_and(|other| pod.labels().get(DOORS).is_some_and(|own| own != other))
         })
 }
 
@@ -111,14 +107,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_doors_of_another_workspace_do_not_count() {
-        let doors = |of: &str| json!({"matchLabels": {WORKSPACE: of}});
-        assert!(is_of_another(&policy("w-other", doors("w-other")), "w-mine"));
-        assert!(!is_of_another(&policy("w-mine", doors("w-mine")), "w-mine"));
-        assert!(!is_of_another(&policy("w-other", doors("w-mine")), "w-mine"));
-        assert!(!is_of_another(&policy("allow-all", json!({})), "w-mine"));
-        let expression = json!({"matchLabels": {WORKSPACE: "w-other"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]});
-        assert!(!is_of_another(&policy("w-other", expression), "w-mine"));
+    fn only_the_doors_of_others_do_not_count() {
+        let pod =
+            |labels: Value| serde_json::from_value::<Pod>(json!({"metadata": {"labels": labels}})).expect("a pod");
+        let mine = pod(json!({DOORS: "doors-mine"}));
+        let doors = |of: &str| json!({"matchLabels": {DOORS: of}});
+        assert!(is_of_others(&policy("doors-other", doors("doors-other")), &mine));
+        assert!(!is_of_others(&policy("doors-mine", doors("doors-mine")), &mine));
+        assert!(!is_of_others(&policy("doors-other", doors("doors-mine")), &mine));
+        assert!(!is_of_others(&policy("allow-all", json!({})), &mine));
+        let wider = json!({"matchLabels": {DOORS: "doors-other"}, "matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]});
+        assert!(!is_of_others(&policy("doors-other", wider), &mine));
+        // Of a pod that does not say which doors it has, all count.
+        assert!(!is_of_others(&policy("doors-other", doors("doors-other")), &pod(json!({}))));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod network;
 mod pod;
 mod tenant;
 
-pub(crate) use network::EGRESS_PORT;
+pub(crate) use network::{EGRESS_PORT, doors_name};
 
 use std::net::SocketAddr;
 
@@ -38,21 +38,15 @@ pub struct Tenant {
     pub quota: ResourceQuota,
     /// What one container may have.
     pub limits: LimitRange,
-    /// Default deny in both directions.
-    pub deny: NetworkPolicy,
-    /// The user's home.
-    pub home: PersistentVolumeClaim,
-}
-
-/// What is there for one workspace; all of it goes with it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Built {
     /// An account without rights and without a token.
     pub account: ServiceAccount,
-    /// Exactly the doors.
+    /// Default deny in both directions.
+    pub deny: NetworkPolicy,
+    /// Exactly the doors of what is launched: all workspaces with the same doors have one policy, so that the network
+    /// knows their pods by the same labels.
     pub doors: NetworkPolicy,
-    /// The pod.
-    pub pod: Pod,
+    /// The user's home.
+    pub home: PersistentVolumeClaim,
 }
 
 /// What decides about one workspace's objects.
@@ -108,27 +102,29 @@ pub fn tenant(request: &Request<'_>) -> Result<Tenant, Problem> {
         namespace: tenant::namespace(request)?,
         quota: tenant::quota(request)?,
         limits: tenant::limits(request)?,
+        account: tenant::account(request)?,
         deny: network::deny(request)?,
+        doors: network::doors(request)?,
         home: tenant::home(request)?,
     })
 }
 
-/// Everything of the workspace.
+/// The workspace's pod, which goes with it; all else is the tenant's.
 ///
 /// # Errors
 /// When the site cannot provide the template.
-pub fn workspace(request: &Request<'_>) -> Result<Built, Problem> {
+pub fn pod(request: &Request<'_>) -> Result<Pod, Problem> {
     request.settings.can_provide(request.template)?;
-    Ok(Built { account: tenant::account(request)?, doors: network::doors(request)?, pod: pod::pod(request)? })
+    pod::pod(request)
 }
 
-/// The twin of a running workspace's pod, on this node.
+/// The twin of this pod of a running workspace.
 ///
 /// # Errors
 /// When the site cannot provide the template.
-pub fn twin(request: &Request<'_>, node: &str) -> Result<Pod, Problem> {
+pub fn twin(request: &Request<'_>, of: &Pod) -> Result<Pod, Problem> {
     request.settings.can_provide(request.template)?;
-    pod::twin(request, node)
+    pod::twin(request, of)
 }
 
 /// The name of a workspace's twin.
@@ -146,6 +142,12 @@ fn typed<T: Serialize + DeserializeOwned>(manifest: Value) -> Result<T, Problem>
         None => Ok(object),
         Some(path) => Err(Problem::engine(format!("a manifest has {path}, which the API does not know"), "")),
     }
+}
+
+/// Whether everything that a desired object says is so in one that is there.
+pub(crate) fn is_in<T: Serialize>(desired: &T, there: &T) -> bool {
+    let values = serde_json::to_value(desired).and_then(|desired| Ok((desired, serde_json::to_value(there)?)));
+    values.is_ok_and(|(desired, there)| lost(&desired, &there, String::new()).is_none())
 }
 
 /// The first path of `manifest` that is missing or different in `kept`.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::tenant::labels;
 use super::{Request, typed};
-use crate::names::{COMPONENT, NAMESPACE_NAME, WORKSPACE};
+use crate::names::{COMPONENT, DOORS, NAMESPACE_NAME, digits};
 
 /// Where the egress proxy listens.
 pub(crate) const EGRESS_PORT: u16 = 3128;
@@ -31,8 +31,25 @@ pub(super) fn deny(request: &Request<'_>) -> Result<NetworkPolicy, Problem> {
 
 /// The one door in, and the ways out that the egress mode allows.
 pub(super) fn doors(request: &Request<'_>) -> Result<NetworkPolicy, Problem> {
-    let mut labels = labels(request);
-    labels[WORKSPACE] = json!(request.identity.id.as_str());
+    let name = doors_name(request);
+    let mut spec = opened(request);
+    spec["podSelector"] = json!({"matchLabels": {DOORS: name}});
+    typed(json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": request.namespace(), "labels": labels(request)},
+        "spec": spec,
+    }))
+}
+
+/// The name of the policy, from what it opens: one with this name opens the same for everybody who is labelled so, and
+/// one that other settings or another template ask for leaves the doors of what runs as they are.
+pub(crate) fn doors_name(request: &Request<'_>) -> String {
+    format!("doors-{}", digits(&opened(request).to_string()))
+}
+
+/// All that the policy says but whom it is for.
+fn opened(request: &Request<'_>) -> Value {
     let system = &request.settings.system_namespace;
     let out = match request.template.egress().mode {
         EgressMode::Walled => vec![public(request), name_server(request)],
@@ -42,25 +59,18 @@ pub(super) fn doors(request: &Request<'_>) -> Result<NetworkPolicy, Problem> {
         })],
         EgressMode::None => Vec::new(),
     };
-    typed(json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {
-            "name": request.identity.id.as_str(),
-            "namespace": request.namespace(),
-            "labels": labels,
-            "ownerReferences": [request.owner()],
-        },
-        "spec": {
-            "podSelector": {"matchLabels": {WORKSPACE: request.identity.id.as_str()}},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{
-                "from": [pods(system, "hub"), pods(system, "controller")],
-                "ports": [{"protocol": "TCP", "port": request.template.spec.port}],
-            }],
-            "egress": out,
-        },
-    }))
+    let mut spec = json!({
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{
+            "from": [pods(system, "hub"), pods(system, "controller")],
+            "ports": [{"protocol": "TCP", "port": request.template.spec.port}],
+        }],
+    });
+    // An API server leaves an empty list out, and what stands is compared to the word.
+    if !out.is_empty() {
+        spec["egress"] = json!(out);
+    }
+    spec
 }
 
 fn pods(namespace: &str, component: &str) -> Value {

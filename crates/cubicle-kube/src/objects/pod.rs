@@ -5,11 +5,12 @@ use cubicle_core::problem::Problem;
 use cubicle_core::quantity::{Bytes, MilliCpu};
 use cubicle_core::template::EgressMode;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::tenant::{labels, needs_user_namespace};
 use super::{PROBE_FOLDER, Request, USER, typed};
-use crate::names::{CONTAINER, OWNER, WORKSPACE};
+use crate::names::{CONTAINER, DOORS, OWNER, TENANT_OBJECT, WORKSPACE};
 
 /// Size of `/dev/shm`.
 const SHARED_MEMORY: &str = "64Mi";
@@ -21,6 +22,7 @@ const GRACE: i64 = 10;
 pub(super) fn pod(request: &Request<'_>) -> Result<Pod, Problem> {
     let mut labels = labels(request);
     labels[WORKSPACE] = json!(request.identity.id.as_str());
+    labels[DOORS] = json!(super::doors_name(request));
     labels[OWNER] = json!(request.location.tenant);
     let spec = &request.template.spec;
     let image = request.image()?;
@@ -54,8 +56,8 @@ pub(super) fn pod(request: &Request<'_>) -> Result<Pod, Problem> {
             "ownerReferences": [request.owner()],
         },
         "spec": {
-            "serviceAccountName": request.identity.id.as_str(),
-            "serviceAccount": request.identity.id.as_str(),
+            "serviceAccountName": TENANT_OBJECT,
+            "serviceAccount": TENANT_OBJECT,
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "hostUsers": !needs_user_namespace(request),
@@ -122,11 +124,22 @@ pub(super) const TWIN_MEMORY: Bytes = Bytes(256 << 20);
 
 /// A pod like the workspace's own on the same node, in which no user code ever runs: later proofs
 /// are made in it. The walls around a pod hang on its namespace, labels, account and node, and it
-/// has all of these; beside hostile code, which could disturb a proof, it would see no more.
-pub(super) fn twin(request: &Request<'_>, node: &str) -> Result<Pod, Problem> {
+/// has all of these; beside hostile code, which could disturb a proof, it would see no more. Its doors and its account are
+/// those that the pod was made with, whatever would be made now.
+pub(super) fn twin(request: &Request<'_>, of: &Pod) -> Result<Pod, Problem> {
+    let node = of.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
     let mut twin = serde_json::to_value(pod(request)?)
         .map_err(|error| Problem::engine(format!("the twin cannot be written: {error}"), ""))?;
     twin["metadata"]["name"] = json!(super::twin_name(&request.identity.id));
+    let mut labels = twin["metadata"]["labels"].take();
+    if let Some(labels) = labels.as_object_mut() {
+        labels.remove(DOORS);
+        labels.extend(of.labels().get(DOORS).map(|doors| (DOORS.to_owned(), json!(doors))));
+    }
+    twin["metadata"]["labels"] = labels;
+    for field in ["serviceAccountName", "serviceAccount"] {
+        twin["spec"][field] = json!(of.spec.as_ref().and_then(|spec| spec.service_account_name.as_ref()));
+    }
     twin["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
         "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}],
     }}});

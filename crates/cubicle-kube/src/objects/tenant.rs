@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::pod::{TWIN_CPU, TWIN_MEMORY};
 use super::{Request, typed};
-use crate::names::{MANAGED_BY, OWNER, TENANT, UNCLAIMED, WORKSPACE};
+use crate::names::{MANAGED_BY, OWNER, TENANT, TENANT_OBJECT, UNCLAIMED};
 
 /// Objects of the namespace itself that nobody asked for: `kube-root-ca.crt`.
 const CONFIG_MAPS: u32 = 1;
@@ -72,7 +72,7 @@ pub(super) fn quota(request: &Request<'_>) -> Result<ResourceQuota, Problem> {
     typed(json!({
         "apiVersion": "v1",
         "kind": "ResourceQuota",
-        "metadata": {"name": "tenant", "namespace": request.namespace(), "labels": labels(request)},
+        "metadata": {"name": TENANT_OBJECT, "namespace": request.namespace(), "labels": labels(request)},
         "spec": {"hard": hard},
     }))
 }
@@ -90,7 +90,7 @@ pub(super) fn limits(request: &Request<'_>) -> Result<LimitRange, Problem> {
     typed(json!({
         "apiVersion": "v1",
         "kind": "LimitRange",
-        "metadata": {"name": "tenant", "namespace": request.namespace(), "labels": labels(request)},
+        "metadata": {"name": TENANT_OBJECT, "namespace": request.namespace(), "labels": labels(request)},
         "spec": {"limits": [
             {"type": "Container", "max": most, "default": little, "defaultRequest": little},
             {"type": "PersistentVolumeClaim", "max": {"storage": quota.storage.to_string()}},
@@ -118,17 +118,10 @@ pub(super) fn home(request: &Request<'_>) -> Result<PersistentVolumeClaim, Probl
 }
 
 pub(super) fn account(request: &Request<'_>) -> Result<ServiceAccount, Problem> {
-    let mut labels = labels(request);
-    labels[WORKSPACE] = json!(request.identity.id.as_str());
     typed(json!({
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {
-            "name": request.identity.id.as_str(),
-            "namespace": request.namespace(),
-            "labels": labels,
-            "ownerReferences": [request.owner()],
-        },
+        "metadata": {"name": TENANT_OBJECT, "namespace": request.namespace(), "labels": labels(request)},
         "automountServiceAccountToken": false,
     }))
 }

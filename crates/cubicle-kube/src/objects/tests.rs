@@ -5,6 +5,7 @@ use cubicle_core::template::{Egress, EgressMode};
 use cubicle_core::workspace::Owner;
 
 use super::*;
+use crate::names::DOORS;
 use crate::resources::Template as TemplateResource;
 use crate::settings::is_pinned;
 
@@ -51,13 +52,13 @@ pub(crate) fn request<'a>(
     }
 }
 
-fn with(change: impl FnOnce(&mut Settings, &mut Template)) -> (Result<Tenant, Problem>, Result<Built, Problem>) {
+fn with(change: impl FnOnce(&mut Settings, &mut Template)) -> (Result<Tenant, Problem>, Result<Pod, Problem>) {
     let (mut settings, mut template) = (settings(), template());
     change(&mut settings, &mut template);
     let identity = identity();
     let location = Location::of(settings.tenancy, &identity);
     let request = request(&settings, &identity, &location, &template);
-    (tenant(&request), workspace(&request))
+    (tenant(&request), super::pod(&request))
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn the_objects_of_a_tenant_are_known() {
 }
 
 #[test]
-fn the_objects_of_a_workspace_are_known() {
+fn the_pod_of_a_workspace_is_known() {
     insta::assert_json_snapshot!(with(|_, _| {}).1.expect("made"));
 }
 
@@ -80,8 +81,8 @@ fn a_misspelt_wall_is_refused() {
 #[test]
 fn what_the_catalogue_asks_of_a_pod_is_there() {
     for level in [Level::Basic, Level::Standard, Level::Strict] {
-        let built = with(|_, template| template.spec.level = level).1.expect("made");
-        let pod = built.pod.spec.expect("has a spec");
+        let made = with(|_, template| template.spec.level = level).1.expect("made");
+        let pod = made.spec.expect("has a spec");
         assert_eq!(pod.host_users, Some(level == Level::Basic), "{level}");
         assert_eq!(pod.automount_service_account_token, Some(false));
         assert_eq!(pod.enable_service_links, Some(false));
@@ -96,29 +97,31 @@ fn what_the_catalogue_asks_of_a_pod_is_there() {
         assert!(is_pinned(pod.containers[0].image.as_deref().unwrap_or_default()));
         let volumes = serde_json::to_value(&pod.volumes).expect("json").to_string();
         assert!(!volumes.contains("hostPath") && !volumes.contains("projected") && !volumes.contains("secret"));
-        let owners = built.pod.metadata.owner_references.expect("has an owner");
+        let owners = made.metadata.owner_references.expect("has an owner");
         assert!(owners.iter().all(|owner| owner.kind == "Workspace" && owner.controller == Some(true)));
     }
 }
 
 #[test]
-fn neither_namespace_nor_home_has_an_owner() {
+fn nothing_of_the_tenants_has_an_owner() {
     let tenant = with(|_, _| {}).0.expect("made");
     assert!(tenant.namespace.metadata.owner_references.is_none());
     assert!(tenant.home.metadata.owner_references.is_none());
-    assert!(tenant.deny.metadata.owner_references.is_none());
+    assert!(tenant.account.metadata.owner_references.is_none());
+    for policy in [tenant.deny, tenant.doors] {
+        assert!(policy.metadata.owner_references.is_none());
+    }
 }
 
 #[test]
 fn the_ways_out_are_those_of_the_mode() {
     let egress = |level, mode| {
-        let built = with(|_, template| {
+        let (tenant, pod) = with(|_, template| {
             template.spec.level = level;
             template.spec.egress = Some(Egress { mode, allow: Vec::new() });
         });
-        let built = built.1.expect("made");
-        let dns = built.pod.spec.expect("spec").dns_policy.expect("set");
-        (serde_json::to_value(built.doors.spec.expect("spec").egress).expect("json"), dns)
+        let dns = pod.expect("made").spec.expect("spec").dns_policy.expect("set");
+        (serde_json::to_value(tenant.expect("made").doors.spec.expect("spec").egress).expect("json"), dns)
     };
     let (walled, dns) = egress(Level::Standard, EgressMode::Walled);
     assert_eq!((walled.as_array().map(Vec::len), dns.as_str()), (Some(2), "ClusterFirst"));
@@ -136,9 +139,62 @@ fn the_ways_out_are_those_of_the_mode() {
 }
 
 #[test]
+fn workspaces_with_the_same_doors_have_one_policy() {
+    let doors = |id: &str, change: fn(&mut Settings, &mut Template)| {
+        let (mut settings, mut template) = (settings(), template());
+        change(&mut settings, &mut template);
+        let identity = Identity { id: id.parse().expect("valid"), ..identity() };
+        let location = Location::of(settings.tenancy, &identity);
+        let request = request(&settings, &identity, &location, &template);
+        let (tenant, pod) = (tenant(&request).expect("made"), super::pod(&request).expect("made"));
+        let spec = tenant.doors.spec.expect("spec");
+        let selected = spec.pod_selector.and_then(|selector| selector.match_labels).expect("by label");
+        let name = tenant.doors.metadata.name.expect("named");
+        assert_eq!(selected, BTreeMap::from([(DOORS.to_owned(), name.clone())]));
+        assert_eq!(pod.metadata.labels.expect("labelled").get(DOORS), Some(&name));
+        name
+    };
+    let one = doors("w-0123456789ab", |_, _| {});
+    assert_eq!(doors("w-ba9876543210", |_, _| {}), one, "whoever it is");
+    // Any other door is another policy, and leaves this one as it is.
+    let all = std::collections::BTreeSet::from([
+        one,
+        doors("w-0123456789ab", |_, template| template.spec.port += 1),
+        doors("w-0123456789ab", |_, template| {
+            template.spec.egress = Some(Egress { mode: EgressMode::None, allow: Vec::new() });
+        }),
+        doors("w-0123456789ab", |settings, _| settings.denied = vec!["203.0.114.7/32".parse().expect("valid")]),
+        doors("w-0123456789ab", |settings, _| settings.system_namespace = "elsewhere".to_owned()),
+    ]);
+    assert_eq!(all.len(), 5, "{all:?}");
+}
+
+#[test]
+fn a_twin_has_the_doors_that_its_pod_was_made_with() {
+    let (settings, identity, template) = (settings(), identity(), template());
+    let location = Location::of(settings.tenancy, &identity);
+    let mut request = request(&settings, &identity, &location, &template);
+    let mut pod = super::pod(&request).expect("made");
+    pod.spec.get_or_insert_default().node_name = Some("node-2".to_owned());
+    let later = Settings { system_namespace: "elsewhere".to_owned(), ..settings.clone() };
+    request.settings = &later;
+    let twin = super::twin(&request, &pod).expect("made");
+    assert_eq!(twin.metadata.labels, pod.metadata.labels);
+    // One that was made by an earlier Cubicle: its account is its own, and it names no doors.
+    let mut earlier = pod.clone();
+    earlier.metadata.labels.get_or_insert_default().remove(DOORS);
+    earlier.spec.get_or_insert_default().service_account_name = Some("w-0123456789ab".to_owned());
+    let theirs = super::twin(&request, &earlier).expect("made");
+    assert_eq!(theirs.metadata.labels, earlier.metadata.labels);
+    assert_eq!(theirs.spec.and_then(|spec| spec.service_account_name).as_deref(), Some("w-0123456789ab"));
+    assert_ne!(super::pod(&request).expect("made").metadata.labels, pod.metadata.labels, "a new one has others");
+    assert!(serde_json::to_string(&twin.spec).expect("json").contains("node-2"));
+}
+
+#[test]
 fn the_api_servers_public_address_is_no_public_host() {
-    let built = with(|settings, _| settings.denied = vec!["203.0.114.7/32".parse().expect("valid")]).1.expect("made");
-    assert!(serde_json::to_string(&built.doors).expect("json").contains("203.0.114.7/32"));
+    let tenant = with(|settings, _| settings.denied = vec!["203.0.114.7/32".parse().expect("valid")]).0.expect("made");
+    assert!(serde_json::to_string(&tenant.doors).expect("json").contains("203.0.114.7/32"));
 }
 
 #[test]

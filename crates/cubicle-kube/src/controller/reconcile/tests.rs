@@ -104,7 +104,10 @@ async fn reconciled(
     answers: impl Fn(&str) -> Option<(u16, Value)> + Send + Sync + 'static,
 ) -> (Result<Action, Error>, Vec<String>, Arc<Context>) {
     let (client, asked) = server(answers);
-    let context = context(client);
+    begun(context(client), &asked).await
+}
+
+async fn begun(context: Arc<Context>, asked: &Asked) -> (Result<Action, Error>, Vec<String>, Arc<Context>) {
     let watched: Workspace = serde_json::from_value(workspace(&[], true)).expect("a workspace");
     // On the heap, as the controller has it: unoptimised it is too large for the stack of a test.
     let done = Box::pin(reconcile(Arc::new(watched), Arc::clone(&context))).await;
@@ -128,6 +131,100 @@ async fn a_new_one_is_held_before_anything_is_made() {
     assert_eq!(written[0], hold(), "{written:?}");
     assert!(written.iter().any(|line| line.starts_with("POST ") && line.ends_with("/pods")), "{written:?}");
     assert!(!asked.contains(&format!("GET {WORKSPACE}")), "it was watched, and need not be read");
+}
+
+const NAMESPACE: &str = "cubicle-u-ba9876543210";
+
+/// Begins a launch in a namespace that is known, where everything stands that a launch makes but for what `change` makes
+/// of it. What was applied in the namespace, and whether the pod was made.
+async fn begun_where_walls_stand(change: impl Fn(&mut Value)) -> (Vec<String>, bool) {
+    let settings = settings();
+    let watched: Workspace = serde_json::from_value(workspace(&[], true)).expect("a workspace");
+    let identity = watched.identity().expect("an identity");
+    let location = crate::names::Location::of(settings.tenancy, &identity);
+    let template = crate::objects::tests::template();
+    let request = crate::objects::tests::request(&settings, &identity, &location, &template);
+    let tenant = crate::objects::tenant(&request).expect("made");
+    let mut standing = json!({
+        "namespaces": tenant.namespace, "resourcequotas": tenant.quota, "limitranges": tenant.limits,
+        "serviceaccounts": tenant.account, "networkpolicies": [tenant.deny, tenant.doors],
+    });
+    change(&mut standing);
+    let (client, asked) = server(move |line| {
+        let path = line.strip_prefix("GET ")?;
+        let kind = path.rsplit('/').take(2).find(|part| standing.get(part).is_some())?;
+        let there = &standing[kind];
+        Some(match there {
+            Value::Null => refusal(404),
+            Value::Array(items) => (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})),
+            one => (200, one.clone()),
+        })
+    });
+    let context = context(client);
+    context.namespaces.add(NAMESPACE.to_owned());
+    let (done, asked, _) = begun(context, &asked).await;
+    done.expect("begun");
+    let applied = writes(&asked).into_iter().filter(|line| line.starts_with("PATCH ") && line.contains(NAMESPACE));
+    let made = asked.iter().any(|line| line.starts_with("POST ") && line.ends_with("/pods"));
+    (applied.map(|line| line.rsplit('/').take(2).collect::<Vec<_>>().join(" of ")).collect(), made)
+}
+
+#[tokio::test]
+async fn walls_that_stand_are_not_applied_again() {
+    assert_eq!(begun_where_walls_stand(|_| {}).await, (Vec::new(), true));
+    // What others have added, and applying would leave, is no reason to apply.
+    let more = begun_where_walls_stand(|standing| {
+        standing["namespaces"]["metadata"]["labels"]["of-the-site"] = json!("1");
+        standing["networkpolicies"].as_array_mut().expect("a list").push(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "of-the-site"},
+            "spec": {"podSelector": {}},
+        }));
+    });
+    assert_eq!(more.await, (Vec::new(), true));
+}
+
+#[tokio::test]
+async fn a_wall_that_is_not_what_it_should_be_is_applied() {
+    type Change = fn(&mut Value);
+    let everything: Change = |standing| {
+        standing["networkpolicies"][1]["spec"]["egress"].as_array_mut().expect("a list").push(json!({}));
+    };
+    let changes: [(Change, &str); 10] = [
+        (
+            |standing| {
+                standing["namespaces"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = json!("privileged")
+            },
+            NAMESPACE,
+        ),
+        (|standing| standing["namespaces"]["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"), NAMESPACE),
+        (|standing| standing["resourcequotas"]["spec"]["hard"]["pods"] = json!("100"), "tenant of resourcequotas"),
+        (|standing| standing["limitranges"] = Value::Null, "tenant of limitranges"),
+        (|standing| standing["limitranges"]["spec"]["limits"][0]["min"] = json!({"cpu": "1"}), "tenant of limitranges"),
+        (
+            |standing| standing["serviceaccounts"]["automountServiceAccountToken"] = json!(true),
+            "tenant of serviceaccounts",
+        ),
+        (
+            |standing| standing["networkpolicies"] = json!([standing["networkpolicies"][1]]),
+            "default-deny of networkpolicies",
+        ),
+        (
+            |standing| {
+                standing["networkpolicies"][0]["spec"]["podSelector"] = json!({"matchLabels": {"app": "nobody"}})
+            },
+            "default-deny of networkpolicies",
+        ),
+        (
+            |standing| standing["networkpolicies"][0]["spec"]["policyTypes"] = json!(["Ingress"]),
+            "default-deny of networkpolicies",
+        ),
+        (everything, "doors-"),
+    ];
+    for (change, wall) in changes {
+        let (applied, made) = begun_where_walls_stand(change).await;
+        assert!(applied.len() == 1 && applied[0].contains(wall), "{wall}: {applied:?}");
+        assert!(made, "{wall}");
+    }
 }
 
 #[tokio::test]
@@ -175,7 +272,7 @@ async fn a_server_that_fails_is_asked_ever_later() {
     let mut waits = Vec::new();
     for _ in 0..3 {
         waits.push(after_error(Arc::clone(&watched), &error, Arc::clone(&context)));
-        reconcile(Arc::clone(&watched), Arc::clone(&context)).await.expect_err("still not held");
+        Box::pin(reconcile(Arc::clone(&watched), Arc::clone(&context))).await.expect_err("still not held");
     }
     let expected = [500, 1000, 2000].map(|wait| Action::requeue(Duration::from_millis(wait)));
     assert_eq!(waits, expected);
