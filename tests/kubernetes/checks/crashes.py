@@ -121,12 +121,14 @@ def cases(suite: Suite, bench: Bench, count: int) -> None:
         owners = {f"cubicle-u-{number:0>12}" for number in range(1, site.made + 1)} | {
             f"cubicle-{one['spec']['owner']['id']}" for one in known.values()
         }
-        # Or whose home says whose it is: one that was claimed is named after nobody.
+        # One that was claimed is named after nobody, and its home says whose it is; users of warm workspaces are `u-warm…`.
         homes = site.trial.get("pvc", "-A", "-l", "cubicle.dev/owner")["items"]
         homes = {one["metadata"]["namespace"]: one["metadata"]["labels"]["cubicle.dev/owner"] for one in homes}
         for one in site.trial.get("namespaces", "-l", "cubicle.dev/tenant")["items"]:
             where, notes = one["metadata"]["name"], one["metadata"].get("annotations", {})
-            check(where in owners or (where in homes and UNCLAIMED not in notes), f"{where} is nobody's: {homes.get(where)}, {notes}")
+            theirs = f"cubicle-{homes.get(where)}"
+            known_user = theirs in owners or theirs.startswith("cubicle-u-warm")
+            check(where in owners or (known_user and UNCLAIMED not in notes), f"{where} is nobody's: {theirs}, {notes}")
         site.delete(*made)
         bench.enforcer_follows()
         left = site.trial.get("pods", "-A", "-l", "cubicle.dev/workspace")["items"]

@@ -117,7 +117,6 @@ pub(super) fn pod(request: &Request<'_>) -> Result<Pod, Problem> {
     typed(manifest)
 }
 
-/// The gate's command line: nothing in it is secret.
 /// What a twin may use: it proves and does nothing else.
 pub(super) const TWIN_CPU: MilliCpu = MilliCpu(500);
 pub(super) const TWIN_MEMORY: Bytes = Bytes(256 << 20);
@@ -151,6 +150,7 @@ pub(super) fn twin(request: &Request<'_>, of: &Pod) -> Result<Pod, Problem> {
     typed(twin)
 }
 
+/// The gate's command line: nothing in it is secret.
 fn arguments(request: &Request<'_>) -> Vec<String> {
     let key: String = request.gate_key.iter().map(|byte| format!("{byte:02x}")).collect();
     let window: Vec<String> = request.window.iter().map(ToString::to_string).collect();
